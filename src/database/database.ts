@@ -1,4 +1,5 @@
-import { Kysely, Migrator, sql, type Transaction } from 'kysely';
+import { Kysely, sql, type Transaction } from 'kysely';
+import { Migrator } from 'kysely/migration';
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { fail } from '../errors.ts';

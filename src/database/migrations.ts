@@ -1,4 +1,5 @@
-import type { Kysely, Migration } from 'kysely';
+import type { Kysely } from 'kysely';
+import type { Migration } from 'kysely/migration';
 import * as instance from './migrations/0001-instance.ts';
 import * as vault from './migrations/0002-vault.ts';
 import * as identity from './migrations/0003-identity.ts';
