@@ -50,7 +50,7 @@ export function openSqlite(file: string): Dialect {
     database.exec('begin immediate; commit');
   } catch (cause) {
     database.close();
-    if (String((cause as Error).message).includes('locked')) throw fail('database_in_use', { cause });
+    if ((cause as Error).message.includes('locked')) throw fail('database_in_use', { cause });
     throw cause;
   }
   if (file !== ':memory:') chmodSync(file, 0o600);

@@ -23,6 +23,13 @@ export type OutboundResponse = {
   url: string;
 };
 
+/** The bodies that OAuth libraries send: text and forms. */
+function bodyText(body: unknown): string | Uint8Array {
+  if (typeof body === 'string' || body instanceof Uint8Array) return body;
+  if (body instanceof URLSearchParams) return body.toString();
+  throw fail('internal', { detail: { reason: 'an outbound body that is neither text, bytes nor a form' } });
+}
+
 /** The only way out for HTTP. Addresses are judged at connect time and redirects are never followed. */
 export type Egress = {
   /**
@@ -137,7 +144,7 @@ export function createEgress(options: {
       const answer = await exchange(url, {
         method: init?.method ?? 'GET',
         headers,
-        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : String(body) }),
+        ...(body === undefined ? {} : { body: bodyText(body) }),
         ...(init?.signal ? { signal: init.signal } : {}),
       });
       const empty = answer.status === 204 || answer.status === 304;
