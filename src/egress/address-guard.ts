@@ -56,8 +56,9 @@ function strip(hostname: string): string {
  *   127.0.0.0/8, ::1 and `localhost`.
  */
 export function createAddressGuard(allowed: readonly string[]): AddressGuard {
-  const special = new BlockList();
-  for (const [net, prefix, family] of SPECIAL) special.addSubnet(net, prefix, family);
+  // Apart by family: a list with ::ffff:0:0/96 in it would match every IPv4 address.
+  const special = { ipv4: new BlockList(), ipv6: new BlockList() };
+  for (const [net, prefix, family] of SPECIAL) special[family].addSubnet(net, prefix, family);
   const permitted = new BlockList();
   const hosts = new Set<string>();
   for (const item of allowed.flatMap((name) => (name === 'loopback' ? ['127.0.0.0/8', '::1', 'localhost'] : [name]))) {
@@ -73,7 +74,7 @@ export function createAddressGuard(allowed: readonly string[]): AddressGuard {
   function checkAddress(address: string, hostname: string): void {
     const family = isIPv6(address) ? 'ipv6' : 'ipv4';
     if (permitted.check(address, family) || allowsHost(hostname)) return;
-    if (special.check(address, family)) {
+    if (special[family].check(address, family)) {
       throw fail('egress_blocked', {
         message: `The host ${hostname} is at an address that the gateway may not reach.`,
         detail: { hostname, address },

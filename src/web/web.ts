@@ -101,8 +101,11 @@ export function createWeb(options: { log: Log; allowedHosts: (host: string) => b
     close: async (graceMs) =>
       await new Promise((resolve) => {
         const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+        // A connection whose last answer is out would be kept alive and hold the close up.
+        const idle = setInterval(() => server.closeIdleConnections(), 25);
         server.close(() => {
           clearTimeout(cut);
+          clearInterval(idle);
           resolve();
         });
         server.closeIdleConnections();
