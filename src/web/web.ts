@@ -16,8 +16,14 @@ export type Web = {
   readonly app: Hono;
   /** Gives a path, and what lies below it, to a raw handler: the data plane and the OAuth engine. Longest path wins. */
   mount(path: string, handler: RawHandler): void;
-  /** @throws ValetkeyError setting_invalid when the address is taken or not ours */
+  /**
+   * Listens; until `open` is called every request gets 503, so that an address is known before the rooms that need it
+   * are built.
+   * @throws ValetkeyError setting_invalid when the address is taken or not ours
+   */
   listen(address: { host: string; port: number }): Promise<{ host: string; port: number }>;
+  /** Lets requests in. Tests that mount everything before they listen need not call it: see `closed`. */
+  open(): void;
   /** Refuses new connections, lets requests in flight finish for at most `graceMs`, then cuts what is left. */
   close(graceMs: number): Promise<void>;
 };
@@ -26,7 +32,8 @@ export type Web = {
  * @param allowedHosts values of the Host header that are answered; others get 421, so that no page can reach a
  *   loopback gateway through a name of its own (DNS rebinding)
  */
-export function createWeb(options: { log: Log; allowedHosts: (host: string) => boolean }): Web {
+export function createWeb(options: { log: Log; allowedHosts: (host: string) => boolean; closed?: boolean }): Web {
+  let open = options.closed !== true;
   const { log } = options;
   const app = new Hono();
   const raw: { path: string; handler: RawHandler }[] = [];
@@ -65,6 +72,11 @@ export function createWeb(options: { log: Log; allowedHosts: (host: string) => b
         );
         return;
       }
+      if (!open) {
+        response.writeHead(503, { 'retry-after': '1', 'content-type': 'text/plain; charset=utf-8' });
+        response.end('Starting.\n');
+        return;
+      }
       for (const route of raw) {
         if (path.startsWith(route.path) && (path.length === route.path.length || path[route.path.length] === '/')) {
           return route.handler(request, response, path, mark === -1 ? '' : target.slice(mark + 1));
@@ -98,6 +110,9 @@ export function createWeb(options: { log: Log; allowedHosts: (host: string) => b
         });
         server.listen(port, host, () => resolve({ host, port: (server.address() as AddressInfo).port }));
       }),
+    open() {
+      open = true;
+    },
     close: async (graceMs) =>
       await new Promise((resolve) => {
         const cut = setTimeout(() => server.closeAllConnections(), graceMs);
