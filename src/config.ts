@@ -3,6 +3,7 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { fail } from './errors.ts';
 import type { LogLevel } from './log.ts';
+import { nearest } from './nearest.ts';
 import { Secret } from './secret.ts';
 
 type Setting = {
@@ -268,26 +269,9 @@ function resolveReferences(
 }
 
 function unknownSetting(name: string, known: readonly string[], where: string): Error {
-  const [nearest] = known
-    .map((candidate) => ({ candidate, distance: distance(name, candidate) }))
-    .sort((a, b) => a.distance - b.distance);
+  const near = nearest(name, known);
   return fail('setting_unknown', {
     message: `${name} in ${where} is not a setting.`,
-    hint: nearest === undefined ? 'See docs/settings.md.' : `Did you mean ${nearest.candidate}?`,
+    hint: near === undefined ? 'See docs/settings.md.' : `Did you mean ${near}?`,
   });
-}
-
-/** Levenshtein distance. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
-      );
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

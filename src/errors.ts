@@ -110,6 +110,33 @@ export const ERRORS = {
     'A sealed value does not open.',
     'It was changed or moved; reconnect or enter the secret again.',
   ),
+  // connectors
+  connector_invalid: entry(
+    400,
+    'The connector document is not valid.',
+    'Correct the named field; nothing was changed.',
+  ),
+  connector_unsupported: entry(
+    400,
+    'The connector document asks for something that this version does not have.',
+    'Leave the field out, or use one of the values that are available.',
+  ),
+  connector_exists: entry(409, 'A connector of that name exists already.', 'Choose another name, or change that one.'),
+  connector_declared: entry(
+    409,
+    'The connector is declared in the configuration file.',
+    'Change it in valetkey.yaml and restart.',
+  ),
+  secret_required: entry(
+    400,
+    'The address that a stored secret goes to would change.',
+    'Send the secret again together with the new address.',
+  ),
+  injection_failed: entry(
+    502,
+    'The credential cannot be put on the request.',
+    'Check the injection rules and the stored credential of the connector.',
+  ),
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;
