@@ -1,0 +1,46 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import type { Scratch } from './scratch.ts';
+
+const program = join(
+  import.meta.dirname,
+  '../../node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js',
+);
+
+export interface InspectorRun {
+  exitCode: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** One run of the MCP inspector's command line against an HTTP endpoint. Its redirect URI has a fixed port: 6276. */
+export async function runInspector(
+  url: string,
+  args: string[],
+  scratch: Scratch,
+  browser: string,
+): Promise<InspectorRun> {
+  const child = spawn(process.execPath, [program, '--cli', url, '--transport', 'http', ...args, '--format', 'json'], {
+    cwd: scratch.home,
+    env: scratch.environment({
+      BROWSER: browser,
+      MCP_AUTO_OPEN_ENABLED: 'true',
+      MCP_INSPECTOR_SECRET_STORE: 'file',
+    }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 60_000,
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk;
+  });
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr += chunk;
+  });
+  const exitCode = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code ?? -1));
+  });
+  return { exitCode, stdout, stderr };
+}
