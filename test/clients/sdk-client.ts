@@ -18,7 +18,7 @@ export interface SdkClient {
   tokens(): OAuthTokens;
   /** The authorization URLs that the client had opened. */
   opened: string[];
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 export interface SdkClientOptions {

@@ -1,21 +1,14 @@
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
 import type { Profile } from '../browser/profile.ts';
+import { freePort } from '../fixtures/free-port.ts';
 import { runSuite } from './suite.ts';
 import type { SuiteRun } from './suite.ts';
 
+/** All that the suite asks of an authorization server. */
+export const authorizationScenarios = ['authorization-server-metadata-endpoint', 'authorization-code-grant'];
+
 const metadataSchema = z.object({ registration_endpoint: z.url() });
 const registrationSchema = z.object({ client_id: z.string() });
-
-/** A port that was free a moment ago, for programs that want a number and not a socket. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function register(issuer: string, redirectUri: string): Promise<string> {
   const { origin, pathname } = new URL(issuer);
