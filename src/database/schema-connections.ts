@@ -5,6 +5,8 @@ export type ConnectionTables = {
     id: string;
     connector_id: string;
     issuer: string;
+    /** Unique per connector while the registration is in use: `static`, or kind and issuer; the id once retired. */
+    slot: string;
     /** `static`, `metadata_document` or `dynamic`. */
     kind: string;
     client_id: string;
@@ -63,10 +65,14 @@ export type ConnectionTables = {
     sealed: string | null;
     /** A raw token answer that could not be judged yet, sealed. */
     staged: string | null;
-    /** The refresh under way: JSON {attempt, generation, started, deadline, replays, epoch}. */
+    /** Fence of the refresh under way: only its holder writes what the refresh brought. */
+    attempt: string | null;
+    /** The refresh under way: JSON {generation, started, deadline, notBefore, replays, process, epoch}. */
     intent: string | null;
     /** Hash of a refresh token that got a definite refusal: never presented again. */
     tombstone: string | null;
+    /** When the request left that brought the credential. */
+    issued_at: number;
     expires_at: number | null;
     grant_expires_at: number | null;
     /** What has to be replayed at refresh: JSON {issuer, tokenEndpoint, revocationEndpoint, resource, audience, …}. */

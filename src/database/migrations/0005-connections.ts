@@ -7,6 +7,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('id', 'text', (column) => column.notNull())
     .addColumn('connector_id', 'text', (column) => column.notNull())
     .addColumn('issuer', 'text', (column) => column.notNull())
+    .addColumn('slot', 'text', (column) => column.notNull())
     .addColumn('kind', 'text', (column) => column.notNull())
     .addColumn('client_id', 'text', (column) => column.notNull())
     .addColumn('redirect_uri', 'text', (column) => column.notNull())
@@ -18,9 +19,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addPrimaryKeyConstraint('registrations_key', ['tenant', 'id'])
     .execute();
   await db.schema
-    .createIndex('registrations_by_connector_id')
+    .createIndex('registrations_by_connector_id_slot')
     .on('registrations')
-    .columns(['tenant', 'connector_id'])
+    .unique()
+    .columns(['tenant', 'connector_id', 'slot'])
     .execute();
   await db.schema
     .createTable('tickets')
@@ -70,8 +72,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('generation', 'bigint', (column) => column.notNull())
     .addColumn('sealed', 'text')
     .addColumn('staged', 'text')
+    .addColumn('attempt', 'text')
     .addColumn('intent', 'text')
     .addColumn('tombstone', 'text')
+    .addColumn('issued_at', 'bigint', (column) => column.notNull())
     .addColumn('expires_at', 'bigint')
     .addColumn('grant_expires_at', 'bigint')
     .addColumn('terms', 'text', (column) => column.notNull())
