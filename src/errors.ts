@@ -105,6 +105,16 @@ export const ERRORS = {
     'Use the key that the database was written with.',
   ),
   key_weak: entry(500, 'The master key is too weak.', 'Use 32 random bytes, base64 or hex: openssl rand -base64 32.'),
+  key_exposed: entry(
+    500,
+    'The master key can be read by other users of this machine.',
+    'chmod 600 the file; when others may have read it, move to a new key.',
+  ),
+  secret_name_invalid: entry(
+    400,
+    'A secret needs a name of at most 64 letters, digits, dots, dashes and underscores that begins with a letter.',
+    'Choose another name.',
+  ),
   unsealing_failed: entry(
     500,
     'A sealed value does not open.',
