@@ -45,7 +45,7 @@ export const httpUrlTemplate = z
   .string()
   .max(2_048)
   .superRefine((value, context) => {
-    const problem = urlProblem(value.replaceAll(URL_PARAMETER, 'x'));
+    const problem = urlProblem(value.replaceAll(URL_PARAMETER, (_, _name, at) => (at === 0 ? 'https://x' : 'x')));
     if (problem !== undefined) context.addIssue(problem);
   });
 

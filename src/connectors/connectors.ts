@@ -1,0 +1,301 @@
+import type { Clock } from '../clock.ts';
+import type { Database } from '../database/database.ts';
+import { fail } from '../errors.ts';
+import { newId, type ConnectorId, type TenantId } from '../ids.ts';
+import type { Log } from '../log.ts';
+import type { Secret } from '../secret.ts';
+import { createCatalogue, type Catalogue } from './catalogue.ts';
+import type { Connector, ConnectorDocument } from './connector.ts';
+import type { Credential } from './credential.ts';
+import { secretFields } from './plain-secrets.ts';
+import type { Providers } from './provider.ts';
+import { createRegistry } from './registry.ts';
+import { clientSecret, missingOf, staticCredential, type Missing } from './static-credential.ts';
+import { createStore, type ConnectorRow } from './store.ts';
+import { mergeDocument, openSecrets, prepare, sealSecrets, type PlainSecrets, type Sealer } from './write.ts';
+
+/** What this room needs of the audit. */
+export type Recorder = {
+  record(event: {
+    tenant: TenantId;
+    action: 'connector.created' | 'connector.changed' | 'connector.removed';
+    actor: string;
+    object: string;
+    outcome: 'success';
+    detail?: Record<string, string | number | boolean | null>;
+  }): Promise<void>;
+};
+
+/** Who changes something: a user's id, `admin-token`, or `file`. */
+export type Actor = string;
+
+export type Connectors = {
+  /** From memory; the data plane calls it for every request. */
+  find(tenant: TenantId, name: string): Connector | undefined;
+  byId(tenant: TenantId, id: ConnectorId): Connector | undefined;
+  /** In alphabetical order. */
+  list(tenant: TenantId): Connector[];
+  /** @throws ValetkeyError connector_exists, connector_invalid, connector_unsupported */
+  create(tenant: TenantId, input: unknown, actor: Actor): Promise<Connector>;
+  /**
+   * Writes the whole document, and makes the connector when there is none.
+   * @param ifRevision the revision that the change is based on; any when left out
+   * @throws ValetkeyError conflict, connector_declared, connector_invalid, connector_unsupported, secret_required
+   */
+  put(
+    tenant: TenantId,
+    name: string,
+    input: unknown,
+    actor: Actor,
+    ifRevision?: number,
+  ): Promise<{ connector: Connector; created: boolean }>;
+  /** RFC 7396 on the stored document. Throws what `put` throws, and not_found. */
+  patch(tenant: TenantId, name: string, patch: unknown, actor: Actor, ifRevision?: number): Promise<Connector>;
+  remove(tenant: TenantId, name: string, actor: Actor, ifRevision?: number): Promise<void>;
+  /** Validates without writing anything; throws what `put` would throw. */
+  check(tenant: TenantId, input: unknown): Promise<ConnectorDocument>;
+  /** Makes the declared connectors of a tenant what the file says: all of it is validated before any is written. */
+  declare(tenant: TenantId, documents: readonly unknown[]): Promise<void>;
+  /** The credential of auth types bearer, api-key, basic and headers; null for the others or while something is missing. */
+  staticCredential(connector: Connector): Promise<Credential | null>;
+  clientSecret(connector: Connector): Promise<Secret | undefined>;
+  /** What has to be added before calls can carry a credential. */
+  missing(connector: Connector): Promise<Missing[]>;
+  /** To be called after a named secret was written or removed. */
+  secretChanged(tenant: TenantId, name: string): Promise<void>;
+  /** Called in every process when a connector, or a secret it uses, has changed; undefined: it was removed. */
+  onChanged(listener: (id: ConnectorId, connector: Connector | undefined) => void): () => void;
+  readonly catalogue: Catalogue;
+  close(): void;
+};
+
+const TOPIC = 'connectors';
+
+export async function createConnectors(options: {
+  database: Database;
+  vault: Sealer;
+  clock: Clock;
+  audit: Recorder;
+  log: Log;
+  providers: Providers;
+  /** `egress.check` */
+  checkUrl: (url: string) => void;
+}): Promise<Connectors> {
+  const { database, vault, clock, audit, log, providers, checkUrl } = options;
+  const store = createStore(database);
+  const listeners = new Set<(id: ConnectorId, connector: Connector | undefined) => void>();
+  const credentials = new Map<ConnectorId, Promise<Credential | null>>();
+
+  function changed(id: ConnectorId, connector: Connector | undefined): void {
+    credentials.delete(id);
+    for (const listener of listeners) listener(id, connector);
+  }
+  const registry = createRegistry({ store, providers, log, checkUrl, changed });
+  await registry.refreshAll();
+
+  const unsubscribe = database.subscribe(TOPIC, (key) => {
+    const [tenant, id, what] = key?.split('/') ?? [];
+    if (tenant === undefined || id === undefined) {
+      registry.refreshAll().catch((error: unknown) => log.error({ err: error }, 'connectors could not be read again'));
+    } else if (what === 'secret') {
+      changed(id as ConnectorId, registry.byId(tenant as TenantId, id as ConnectorId));
+    } else {
+      registry
+        .refresh(tenant as TenantId, id as ConnectorId)
+        .catch((error: unknown) => log.error({ err: error, connector: id }, 'a connector could not be read again'));
+    }
+  });
+
+  /** After a write: this process sees it before the writer is answered, the others soon after. */
+  async function announce(row: ConnectorRow): Promise<Connector | undefined> {
+    await registry.refresh(row.tenant, row.id);
+    await database.publish(TOPIC, `${row.tenant}/${row.id}`);
+    return registry.byId(row.tenant, row.id);
+  }
+
+  type Stored = { row: ConnectorRow; document: ConnectorDocument; secrets: PlainSecrets };
+  async function stored(tenant: TenantId, name: string): Promise<Stored | undefined> {
+    const row = await store.byName(tenant, name);
+    return row === undefined ? undefined : { row, document: row.document, secrets: await openSecrets(vault, row) };
+  }
+
+  async function write(
+    tenant: TenantId,
+    before: Stored | undefined,
+    input: unknown,
+    actor: Actor,
+    source: 'api' | 'file',
+  ): Promise<Connector> {
+    const { document, secrets } = prepare(input, before, { providers, checkUrl });
+    if (before !== undefined && before.row.name !== document.name) {
+      throw fail('connector_invalid', {
+        message: `name: a connector keeps its name, here ${before.row.name}: it is part of its address.`,
+      });
+    }
+    const now = clock.now();
+    const identity = {
+      tenant,
+      id: before?.row.id ?? newId<ConnectorId>('con'),
+      revision: (before?.row.revision ?? 0) + 1,
+    };
+    const row: ConnectorRow = {
+      ...identity,
+      name: document.name,
+      document,
+      sealed: await sealSecrets(vault, identity, secrets),
+      source,
+      createdAt: before?.row.createdAt ?? now,
+      updatedAt: now,
+    };
+    if (before === undefined && !(await store.insert(row))) {
+      throw fail('connector_exists', { message: `A connector named ${document.name} exists already.` });
+    }
+    if (before !== undefined && !(await store.replace(row))) throw fail('conflict');
+    await audit.record({
+      tenant,
+      action: before === undefined ? 'connector.created' : 'connector.changed',
+      actor,
+      object: row.id,
+      outcome: 'success',
+      detail: { name: row.name, revision: row.revision, source },
+    });
+    const connector = await announce(row);
+    if (connector === undefined) throw fail('conflict', { message: 'The connector was removed in the meantime.' });
+    return connector;
+  }
+
+  function mayChange(before: Stored, ifRevision: number | undefined): void {
+    if (before.row.source === 'file') {
+      throw fail('connector_declared', { message: `${before.row.name} is declared in the configuration file.` });
+    }
+    if (ifRevision !== undefined && ifRevision !== before.row.revision) throw fail('conflict');
+  }
+
+  async function existing(tenant: TenantId, name: string, ifRevision: number | undefined): Promise<Stored> {
+    const before = await stored(tenant, name);
+    if (before === undefined) throw fail('not_found', { message: `There is no connector named ${name}.` });
+    mayChange(before, ifRevision);
+    return before;
+  }
+
+  const nameOf = (input: unknown): string => {
+    const name = typeof input === 'object' && input !== null ? (input as { name?: unknown }).name : undefined;
+    return typeof name === 'string' ? name : '';
+  };
+
+  async function declareOne(tenant: TenantId, input: unknown): Promise<void> {
+    const before = await stored(tenant, nameOf(input));
+    if (before !== undefined && before.row.source === 'file') {
+      const next = prepare(input, before, { providers, checkUrl });
+      // Same content, same revision: a restart changes nothing.
+      if (same(next.document, before.document) && same(next.secrets, before.secrets)) return;
+    }
+    await write(tenant, before, input, 'file', 'file');
+  }
+
+  return {
+    find: registry.find,
+    byId: registry.byId,
+    list: registry.list,
+    create: async (tenant, input, actor) => await write(tenant, undefined, input, actor, 'api'),
+    async put(tenant, name, input, actor, ifRevision) {
+      const named = typeof input === 'object' && input !== null && !('name' in input) ? { name, ...input } : input;
+      const before = await stored(tenant, name);
+      if (before === undefined && ifRevision !== undefined) throw fail('conflict');
+      if (before === undefined && nameOf(named) !== name) {
+        throw fail('connector_invalid', { message: `name: the document says ${nameOf(named)}, the address ${name}.` });
+      }
+      if (before !== undefined) mayChange(before, ifRevision);
+      return { connector: await write(tenant, before, named, actor, 'api'), created: before === undefined };
+    },
+    async patch(tenant, name, patch, actor, ifRevision) {
+      const before = await existing(tenant, name, ifRevision);
+      return await write(tenant, before, mergeDocument(before.document, patch), actor, 'api');
+    },
+    async remove(tenant, name, actor, ifRevision) {
+      const { row } = await existing(tenant, name, ifRevision);
+      if (!(await store.remove(row))) throw fail('conflict');
+      await audit.record({
+        tenant,
+        action: 'connector.removed',
+        actor,
+        object: row.id,
+        outcome: 'success',
+        detail: { name },
+      });
+      await announce(row);
+    },
+    check: async (tenant, input) =>
+      prepare(input, await stored(tenant, nameOf(input)), { providers, checkUrl }).document,
+    async declare(tenant, documents) {
+      const names = new Set<string>();
+      for (const [index, input] of documents.entries()) {
+        const name = nameOf(input);
+        try {
+          prepare(input, await stored(tenant, name), { providers, checkUrl });
+        } catch (error) {
+          if (error instanceof Error) error.message = `connectors[${index}]: ${error.message}`;
+          throw error;
+        }
+        if (names.has(name)) {
+          throw fail('connector_invalid', { message: `connectors[${index}]: ${name} is declared twice.` });
+        }
+        names.add(name);
+      }
+      for (const input of documents) await declareOne(tenant, input);
+      for (const connector of registry.list(tenant)) {
+        if (connector.source !== 'file' || names.has(connector.name)) continue;
+        // A file that is missing by accident must not end connections: the connector is kept, switched off, and
+        // from now on the API may switch it on again or remove it.
+        const before = await stored(tenant, connector.name);
+        if (before === undefined) continue;
+        await write(tenant, before, { ...before.document, active: false }, 'file', 'api');
+        log.warn({ tenant, connector: connector.name }, 'a connector is no longer declared; it was switched off');
+      }
+    },
+    staticCredential(connector) {
+      const held = credentials.get(connector.id);
+      if (held !== undefined) return held;
+      const fresh = store
+        .byId(connector.tenant, connector.id)
+        .then((row) => (row === undefined ? null : staticCredential(vault, row)));
+      credentials.set(connector.id, fresh);
+      fresh.catch(() => credentials.delete(connector.id));
+      return fresh;
+    },
+    async clientSecret(connector) {
+      const row = await store.byId(connector.tenant, connector.id);
+      return row === undefined ? undefined : await clientSecret(vault, row);
+    },
+    async missing(connector) {
+      const row = await store.byId(connector.tenant, connector.id);
+      return row === undefined ? [] : await missingOf(vault, row);
+    },
+    async secretChanged(tenant, name) {
+      for (const connector of registry.list(tenant)) {
+        const uses = secretFields(connector.document).some(([, field]) => field !== '***' && field.secret === name);
+        if (uses) await database.publish(TOPIC, `${tenant}/${connector.id}/secret`);
+      }
+    },
+    onChanged(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    catalogue: createCatalogue({ store, clock }),
+    close: unsubscribe,
+  };
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, item]) => [name, sorted(item)]),
+  );
+}
