@@ -1,5 +1,11 @@
-/** The known name that is nearest to a mistyped one, by Levenshtein distance; undefined when none is near. */
+/**
+ * The known name that is nearest to a mistyped one: one that it begins, else by Levenshtein distance; undefined when
+ * none is near.
+ */
 export function nearest(name: string, known: readonly string[]): string | undefined {
+  const begun =
+    name.length < 3 ? [] : known.filter((candidate) => candidate.toLowerCase().startsWith(name.toLowerCase()));
+  if (begun.length === 1) return begun[0];
   const [best] = known
     .map((candidate) => ({ candidate, distance: distance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);

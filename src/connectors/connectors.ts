@@ -61,8 +61,6 @@ export type Connectors = {
   clientSecret(connector: Connector): Promise<Secret | undefined>;
   /** What has to be added before calls can carry a credential. */
   missing(connector: Connector): Promise<Missing[]>;
-  /** To be called after a named secret was written or removed. */
-  secretChanged(tenant: TenantId, name: string): Promise<void>;
   /** Called in every process when a connector, or a secret it uses, has changed; undefined: it was removed. */
   onChanged(listener: (id: ConnectorId, connector: Connector | undefined) => void): () => void;
   readonly catalogue: Catalogue;
@@ -94,15 +92,23 @@ export async function createConnectors(options: {
   await registry.refreshAll();
 
   const unsubscribe = database.subscribe(TOPIC, (key) => {
-    const [tenant, id, what] = key?.split('/') ?? [];
+    const [tenant, id] = key?.split('/') ?? [];
     if (tenant === undefined || id === undefined) {
       registry.refreshAll().catch((error: unknown) => log.error({ err: error }, 'connectors could not be read again'));
-    } else if (what === 'secret') {
-      changed(id as ConnectorId, registry.byId(tenant as TenantId, id as ConnectorId));
     } else {
       registry
         .refresh(tenant as TenantId, id as ConnectorId)
         .catch((error: unknown) => log.error({ err: error, connector: id }, 'a connector could not be read again'));
+    }
+  });
+
+  const unsubscribeSecrets = vault.secrets.onChanged((tenant, name) => {
+    const tenants = tenant === null ? registry.tenants() : [tenant];
+    for (const connector of tenants.flatMap(registry.list)) {
+      const uses = secretFields(connector.document).some(
+        ([, field]) => field !== '***' && (name === null || field.secret === name),
+      );
+      if (uses) changed(connector.id, connector);
     }
   });
 
@@ -271,18 +277,15 @@ export async function createConnectors(options: {
       const row = await store.byId(connector.tenant, connector.id);
       return row === undefined ? [] : await missingOf(vault, row);
     },
-    async secretChanged(tenant, name) {
-      for (const connector of registry.list(tenant)) {
-        const uses = secretFields(connector.document).some(([, field]) => field !== '***' && field.secret === name);
-        if (uses) await database.publish(TOPIC, `${tenant}/${connector.id}/secret`);
-      }
-    },
     onChanged(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     catalogue: createCatalogue({ store, clock }),
-    close: unsubscribe,
+    close() {
+      unsubscribe();
+      unsubscribeSecrets();
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 import { fail } from '../errors.ts';
 import type { ConnectorId, TenantId } from '../ids.ts';
 import { Secret } from '../secret.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { ConnectorDocument, OAuth2Settings } from './connector.ts';
 import { parseDocument } from './document.ts';
 import { secretFields } from './plain-secrets.ts';
@@ -8,17 +9,7 @@ import { resolveOAuth, type Providers } from './provider.ts';
 import type { ConnectorRow } from './store.ts';
 
 /** What this room needs of the vault. */
-export type Sealer = {
-  seal(
-    context: { tenant: TenantId; row: string; field: string; generation: number },
-    text: string | Secret,
-  ): Promise<string>;
-  open(context: { tenant: TenantId; row: string; field: string; generation: number }, sealed: string): Promise<Secret>;
-  secrets: {
-    get(tenant: TenantId, name: string): Promise<Secret | undefined>;
-    list(tenant: TenantId): Promise<readonly { name: string; version: number }[]>;
-  };
-};
+export type Sealer = Pick<Vault, 'seal' | 'open' | 'secrets'>;
 
 export type PlainSecrets = Record<string, string>;
 
