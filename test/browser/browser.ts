@@ -8,7 +8,7 @@ import { viewOf } from './page.ts';
 import { walk } from './walk.ts';
 import type { Form, Person, Surface, View, WalkOptions } from './walk.ts';
 
-const executablePath = process.env['VALETKEY_TEST_CHROMIUM'] ?? '/usr/bin/chromium';
+const executablePath = process.env['TEST_CHROMIUM'] ?? '/usr/bin/chromium';
 
 /**
  * Whether tests with a browser run. Where CI is set they always do, and fail without one:
@@ -19,7 +19,7 @@ export const browserHere = existsSync(executablePath) || Boolean(process.env['CI
 /** Starts headless Chromium. Each `browser.newContext()` is a person's own profile. */
 export async function launchBrowser(): Promise<Browser> {
   if (!existsSync(executablePath)) {
-    throw new Error(`No Chromium at ${executablePath}. Run scripts/test-deps, or set VALETKEY_TEST_CHROMIUM.`);
+    throw new Error(`No Chromium at ${executablePath}. Run scripts/test-deps, or set TEST_CHROMIUM.`);
   }
   return chromium.launch({
     executablePath,
@@ -38,7 +38,7 @@ export async function launchBrowser(): Promise<Browser> {
 
 /** Saves a picture of the page for whoever looks into a failure; returns its path. */
 export async function screenshot(page: Page, name: string): Promise<string> {
-  const folder = process.env['VALETKEY_TEST_SCREENSHOTS'] ?? join(tmpdir(), 'valetkey-screenshots');
+  const folder = process.env['TEST_SCREENSHOTS'] ?? join(tmpdir(), 'valetkey-screenshots');
   await mkdir(folder, { recursive: true });
   const path = join(folder, `${name.replaceAll(/[^a-z0-9-]+/gi, '-')}.png`);
   await page.screenshot({ path, fullPage: true });

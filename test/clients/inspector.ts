@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { freePort } from '../fixtures/free-port.ts';
 import type { Scratch } from './scratch.ts';
 
 const program = join(
@@ -13,14 +14,16 @@ export interface InspectorRun {
   stderr: string;
 }
 
-/** One run of the MCP inspector's command line against an HTTP endpoint. Its redirect URI has a fixed port: 6276. */
+/** One run of the MCP inspector's command line against an HTTP endpoint, with a redirect URI of its own. */
 export async function runInspector(
   url: string,
   args: string[],
   scratch: Scratch,
   browser: string,
 ): Promise<InspectorRun> {
-  const child = spawn(process.execPath, [program, '--cli', url, '--transport', 'http', ...args, '--format', 'json'], {
+  const callback = `http://127.0.0.1:${await freePort()}/oauth/callback`;
+  const options = ['--transport', 'http', '--callback-url', callback, '--format', 'json'];
+  const child = spawn(process.execPath, [program, '--cli', url, ...options, ...args], {
     cwd: scratch.home,
     env: scratch.environment({
       BROWSER: browser,

@@ -1,6 +1,6 @@
 // What the suite runs as "the client": hands the address of its fake service to the process that holds the gateways,
 // and reports what came of it. Plain JavaScript, because the suite starts some thirty of these at once.
-const response = await fetch(process.env.VALETKEY_CONFORMANCE_DESK, {
+const response = await fetch(process.env.CONFORMANCE_DESK, {
   method: 'POST',
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify({
