@@ -120,6 +120,24 @@ export const ERRORS = {
     'A sealed value does not open.',
     'It was changed or moved; reconnect or enter the secret again.',
   ),
+  // identity
+  sign_in_required: entry(401, 'This needs a signed-in person.', 'Sign in and try again.'),
+  sign_in_failed: entry(401, 'The e-mail address or the password is wrong.', 'Check both and try again.'),
+  sign_in_throttled: entry(429, 'Too many attempts.', 'Wait for the time in Retry-After, then try again.'),
+  form_expired: entry(
+    403,
+    'This form was not opened in this browser, or has expired.',
+    'Open the page again; cookies have to be allowed.',
+  ),
+  link_invalid: entry(
+    404,
+    'This link is not valid: it was used, has expired, or a newer one replaced it.',
+    'Ask for a new one.',
+  ),
+  password_unfit: entry(400, 'This password cannot be used.', 'Choose a longer one, for instance four random words.'),
+  email_taken: entry(409, 'There is an account with this e-mail address already.', 'Use another address.'),
+  email_invalid: entry(400, 'This is not an e-mail address.', 'Enter it as name@example.com.'),
+  last_owner: entry(409, 'A tenant needs an owner who can sign in.', 'Make somebody else an owner first.'),
   // connectors
   connector_invalid: entry(
     400,
@@ -146,6 +164,137 @@ export const ERRORS = {
     502,
     'The credential cannot be put on the request.',
     'Check the injection rules and the stored credential of the connector.',
+  ),
+  // connections
+  discovery_failed: entry(
+    502,
+    'The authorization server of this service was not found.',
+    'Check the address of the connector; type the endpoints in if the service documents them.',
+  ),
+  issuer_mismatch: entry(
+    502,
+    'The metadata of the authorization server belongs to another issuer.',
+    'Ask the operator of the service; for a known mistake there, type the endpoints in.',
+  ),
+  resource_mismatch: entry(
+    502,
+    'The service describes itself as another resource.',
+    'Use the address that the service names, or set auth.resource.',
+  ),
+  pkce_unsupported: entry(
+    502,
+    'The authorization server does not announce PKCE with S256.',
+    'Type the endpoints in if the service supports it without saying so.',
+  ),
+  issuer_changed: entry(
+    409,
+    'The service names another authorization server than the one that the client was entered for.',
+    'If the move is genuine, enter the client id and secret of the new one.',
+  ),
+  registration_needed: entry(
+    409,
+    'The gateway is not registered at this service yet.',
+    'Register an application there and enter its client id at the connector.',
+  ),
+  registration_failed: entry(
+    502,
+    'The service refused to register the gateway.',
+    'Register an application there by hand and enter its client id at the connector.',
+  ),
+  ticket_invalid: entry(
+    400,
+    'This link has been used, has expired, or is for another connector.',
+    'Start again from the application, or connect from the connections page.',
+  ),
+  connect_wrong_user: entry(
+    403,
+    'This link belongs to another person.',
+    'Sign in as the person it was made for, or start a connection of your own.',
+  ),
+  connect_wrong_browser: entry(
+    403,
+    'This sign-in began in another browser.',
+    'Start again here, from the connections page.',
+  ),
+  connect_owner_required: entry(
+    403,
+    'This connection is shared by everyone, so an owner has to make it.',
+    'Ask an owner of this gateway to connect it.',
+  ),
+  connect_not_applicable: entry(
+    400,
+    'This connector needs no connection of yours.',
+    'It works without one, or with a credential that its owner has set.',
+  ),
+  connect_state_unknown: entry(
+    400,
+    'This sign-in is not known here.',
+    'It may be from an earlier attempt. Start again from the connections page.',
+  ),
+  connect_expired: entry(400, 'This sign-in took too long.', 'Start again; nothing was connected.'),
+  connect_denied: entry(
+    403,
+    'Access was not given.',
+    'Nothing was connected. Start again to give it; some services need an administrator to allow it first.',
+  ),
+  connect_issuer_mismatch: entry(
+    400,
+    'The answer came from another authorization server than the one that was asked.',
+    'Nothing was connected. If it happens again, tell the operator of the gateway.',
+  ),
+  redirect_uri_mismatch: entry(
+    400,
+    'The service does not allow our callback.',
+    'Add the callback to the application at the service, exactly as it stands here.',
+  ),
+  client_refused: entry(
+    502,
+    'The service does not accept the client id or secret of this connector.',
+    'An owner of the gateway has to correct them.',
+  ),
+  client_vanished: entry(
+    502,
+    'The service has forgotten the registration of the gateway.',
+    'Connect again: a new registration is made by itself.',
+  ),
+  client_changed: entry(
+    409,
+    'The client id of the connector was changed.',
+    'Connect again: what the old client was given cannot be renewed by the new one.',
+  ),
+  authorization_failed: entry(502, 'The service ended the sign-in with an error.', 'Start again; nothing was connected.'),
+  exchange_failed: entry(502, 'The service did not hand out a token.', 'Start again; nothing was connected.'),
+  token_type_unsupported: entry(
+    502,
+    'The service handed out a kind of token that is not supported.',
+    'Only bearer tokens are supported.',
+  ),
+  connection_required: entry(403, 'The account at this service is not connected.', 'Open the connect link.'),
+  grant_dead: entry(
+    403,
+    'The service has ended this authorization.',
+    'Connect again. It was revoked, expired, or replaced at the service.',
+  ),
+  sign_in_again: entry(403, 'The service asks its user to sign in again.', 'Connect again.'),
+  token_rejected: entry(
+    403,
+    'The service refuses the token although it has just been issued.',
+    'Connect again; if it stays, check scopes and audience of the connector.',
+  ),
+  not_renewable: entry(
+    403,
+    'The token has run out and the service gave none to renew it with.',
+    'Connect again; ask the service for offline access if it has it.',
+  ),
+  refresh_postponed: entry(
+    503,
+    'The service could not renew the token just now.',
+    'It is tried again by itself; nothing is lost.',
+  ),
+  refresh_refused: entry(
+    502,
+    'The service refuses the way in which the token is renewed.',
+    'An owner of the gateway has to check scopes, resource and parameters of the connector.',
   ),
 } as const satisfies Record<string, ErrorEntry>;
 
