@@ -1,3 +1,4 @@
+import type { Audit } from '../audit/audit.ts';
 import type { Clock } from '../clock.ts';
 import type { Database } from '../database/database.ts';
 import { fail } from '../errors.ts';
@@ -14,19 +15,7 @@ import { clientSecret, missingOf, staticCredential, type Missing } from './stati
 import { createStore, type ConnectorRow } from './store.ts';
 import { mergeDocument, openSecrets, prepare, sealSecrets, type PlainSecrets, type Sealer } from './write.ts';
 
-/** What this room needs of the audit. */
-export type Recorder = {
-  record(event: {
-    tenant: TenantId;
-    action: 'connector.created' | 'connector.changed' | 'connector.removed';
-    actor: string;
-    object: string;
-    outcome: 'success';
-    detail?: Record<string, string | number | boolean | null>;
-  }): Promise<void>;
-};
-
-/** Who changes something: a user's id, `admin-token`, or `file`. */
+/** Who changes something, as the audit names actors: `user:<id>`, `admin-token`, `file`. */
 export type Actor = string;
 
 export type Connectors = {
@@ -73,7 +62,7 @@ export async function createConnectors(options: {
   database: Database;
   vault: Sealer;
   clock: Clock;
-  audit: Recorder;
+  audit: Pick<Audit, 'record'>;
   log: Log;
   providers: Providers;
   /** `egress.check` */
@@ -104,7 +93,7 @@ export async function createConnectors(options: {
 
   const unsubscribeSecrets = vault.secrets.onChanged((tenant, name) => {
     const tenants = tenant === null ? registry.tenants() : [tenant];
-    for (const connector of tenants.flatMap(registry.list)) {
+    for (const connector of tenants.flatMap((one) => registry.list(one))) {
       const uses = secretFields(connector.document).some(
         ([, field]) => field !== '***' && (name === null || field.secret === name),
       );
@@ -161,7 +150,7 @@ export async function createConnectors(options: {
       tenant,
       action: before === undefined ? 'connector.created' : 'connector.changed',
       actor,
-      object: row.id,
+      object: `connector:${row.id}`,
       outcome: 'success',
       detail: { name: row.name, revision: row.revision, source },
     });
@@ -200,9 +189,9 @@ export async function createConnectors(options: {
   }
 
   return {
-    find: registry.find,
-    byId: registry.byId,
-    list: registry.list,
+    find: (tenant, name) => registry.find(tenant, name),
+    byId: (tenant, id) => registry.byId(tenant, id),
+    list: (tenant) => registry.list(tenant),
     create: async (tenant, input, actor) => await write(tenant, undefined, input, actor, 'api'),
     async put(tenant, name, input, actor, ifRevision) {
       const named = typeof input === 'object' && input !== null && !('name' in input) ? { name, ...input } : input;
@@ -225,7 +214,7 @@ export async function createConnectors(options: {
         tenant,
         action: 'connector.removed',
         actor,
-        object: row.id,
+        object: `connector:${row.id}`,
         outcome: 'success',
         detail: { name },
       });

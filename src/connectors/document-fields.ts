@@ -16,11 +16,10 @@ export function strict<Shape extends z.ZodRawShape>(shape: Shape): z.ZodObject<S
 
 /** Text for people and models: no control characters besides tab and line ends. */
 export const text = (max: number): z.ZodString =>
-  // oxlint-disable-next-line no-control-regex
   z
     .string()
     .max(max)
-    .regex(/^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$/, 'must not hold control characters');
+    .regex(/^(?:\P{Cc}|[\t\n\r])*$/u, 'must not hold control characters');
 
 function urlProblem(value: string): string | undefined {
   if (!URL.canParse(value)) return 'must be an absolute URL';

@@ -62,7 +62,7 @@ export function credentialFields(auth: Auth): string[] {
       return ['username', 'password', 'basic'];
     case 'headers':
       return Object.keys(auth.headers);
-    case 'oauth2':
+    default:
       return ['access_token', 'token', ...auth.fields];
   }
 }
@@ -83,7 +83,7 @@ function defaultRules(auth: Auth): CompiledRule[] {
         parts: [{ field: name }],
         needsCredential: true,
       }));
-    case 'api-key': {
+    default: {
       const target: Target =
         auth.query !== undefined
           ? { query: auth.query }

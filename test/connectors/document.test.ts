@@ -134,7 +134,7 @@ describe('a value that cannot be right is refused at its path', () => {
   ])('%j', (extra, begin) => {
     const error = refusal(extra);
     expect(error.code).toBe('connector_invalid');
-    expect(error.message.startsWith(begin), error.message).toBe(true);
+    expect(error.message.slice(0, begin.length)).toBe(begin);
   });
 });
 
