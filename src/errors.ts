@@ -296,6 +296,27 @@ export const ERRORS = {
     'The service refuses the way in which the token is renewed.',
     'An owner of the gateway has to check scopes, resource and parameters of the connector.',
   ),
+  // gateway
+  connector_inactive: entry(503, 'The connector is switched off.', 'Ask its owner to switch it on.'),
+  access_denied: entry(403, 'You may not use this connector.', 'Ask its owner to let you in.'),
+  session_unknown: entry(404, 'The session is not known.', 'Begin a new one with initialize.'),
+  upstream_failed: entry(502, 'The service behind the connector failed.', 'Try again; check the service if it stays.'),
+  upstream_invalid: entry(
+    502,
+    'The service behind the connector did not answer as an MCP server does.',
+    'Check the address and the transport of the connector.',
+  ),
+  upstream_redirect: entry(
+    502,
+    'The service behind the connector answered with a redirect, which is never followed.',
+    'Set the final address as url of the connector.',
+  ),
+  upstream_forbidden: entry(
+    502,
+    'The service behind the connector does not allow this with the connected account.',
+    'Use an account that may do it, or ask the administrator of the service.',
+  ),
+  upstream_busy: entry(502, 'The service behind the connector takes no more calls for now.', 'Wait, then try again.'),
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;

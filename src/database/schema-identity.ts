@@ -35,6 +35,8 @@ export type IdentityTables = {
     last_seen_at: number;
     user_agent: string;
   };
+  /** Failed sign-ins in a row by account and by network address, both hashed. */
+  sign_in_failures: { tenant: string; key: string; failures: number; last_at: number; blocked_until: number };
   api_tokens: {
     tenant: string;
     id: string;

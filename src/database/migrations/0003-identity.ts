@@ -46,6 +46,16 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addPrimaryKeyConstraint('sessions_key', ['hash'])
     .execute();
   await db.schema.createIndex('sessions_by_user_id').on('sessions').columns(['tenant', 'user_id']).execute();
+  await db.schema.createIndex('sessions_by_id').on('sessions').unique().columns(['tenant', 'id']).execute();
+  await db.schema
+    .createTable('sign_in_failures')
+    .addColumn('tenant', 'text', (column) => column.notNull())
+    .addColumn('key', 'text', (column) => column.notNull())
+    .addColumn('failures', 'bigint', (column) => column.notNull())
+    .addColumn('last_at', 'bigint', (column) => column.notNull())
+    .addColumn('blocked_until', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('sign_in_failures_key', ['tenant', 'key'])
+    .execute();
   await db.schema
     .createTable('api_tokens')
     .addColumn('tenant', 'text', (column) => column.notNull())
