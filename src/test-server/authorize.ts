@@ -262,7 +262,7 @@ export function authorizeRoutes(options: AuthorizeOptions): Route[] {
     }
     if (decision !== 'allow' && decision !== 'deny') throw new Refusal(400, { error: 'invalid_request' });
     transactions.delete(transaction.id);
-    const scopes = allowed(transaction, accounts.get(username)!).filter((scope) => form.has(`scope:${scope}`));
+    const scopes = allowed(transaction, accounts.get(username)!).filter((scope) => form.get(`scope:${scope}`) === 'on');
     if (decision === 'deny' || scopes.length === 0) {
       return refuse(res, transaction, 'access_denied', 'the person said no', username);
     }

@@ -54,7 +54,7 @@ type Results = Record<keyof Schemas, unknown> & {
 };
 export type Control = {
   /** Actions whose every field is optional may be called without an argument. */
-  [Name in keyof Schemas]: Partial<Input<Name>> extends Input<Name>
+  [Name in keyof Schemas]: Record<string, never> extends Input<Name>
     ? (input?: Input<Name>) => Promise<Results[Name]>
     : (input: Input<Name>) => Promise<Results[Name]>;
 };

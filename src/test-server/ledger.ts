@@ -90,6 +90,8 @@ export type LedgerEntry =
       token: string | null;
       generation: number | null;
     }
+  /** A running tool whose caller gave up: by `notifications/cancelled`, or by closing the answer's stream. */
+  | { type: 'mcp_cancelled'; name: string; subject: string; generation: number | null }
   | { type: 'control'; action: string; detail: Record<string, unknown> };
 
 /** `sequence` counts from 1 without gaps; `time` is milliseconds since 1970 on the server's clock. */

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { parseJSONRPCMessage, type JSONRPCMessage, type Transport } from '@modelcontextprotocol/server';
+import { parseJSONRPCMessage, type JSONRPCMessage, type Server, type Transport } from '@modelcontextprotocol/server';
 import { newToken } from '../ids.ts';
 import { Refusal, send, sendJson, type Exchange, type Route } from './http.ts';
 import { guardMcpCall, record, type McpOptions } from './mcp.ts';
@@ -9,18 +9,19 @@ const KEEP_ALIVE_MS = 15_000;
 
 /** The HTTP+SSE transport of 2024-11-05: messages go in by POST, everything comes out on one GET stream. */
 export function createSseEndpoint(options: McpOptions) {
-  const sessions = new Map<string, { transport: Transport; owner: string }>();
+  const sessions = new Map<string, { transport: Transport; server: Server; owner: string }>();
 
   async function open({ req, res }: Exchange): Promise<void> {
     const call = await guardMcpCall(options, { req, res }, 'sse');
     if (call === undefined) return;
     const id = newToken();
     const transport = sseTransport(res, () => sessions.delete(id));
-    sessions.set(id, { transport, owner: call.caller.subject });
+    const server = options.createServer();
+    sessions.set(id, { transport, server, owner: call.caller.subject });
     record(options.ledger, 'sse', 'legacy', call, 200, call.caller);
     res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
     res.write(`event: endpoint\ndata: /messages?sessionId=${id}\n\n`);
-    await options.createServer().connect(transport);
+    await server.connect(transport);
   }
 
   async function receive({ req, res, query }: Exchange): Promise<void> {
@@ -48,6 +49,9 @@ export function createSseEndpoint(options: McpOptions) {
   ];
   return {
     routes,
+    async notifyToolsChanged(): Promise<void> {
+      await Promise.all([...sessions.values()].map((session) => session.server.sendToolListChanged()));
+    },
     async close(): Promise<void> {
       await Promise.all([...sessions.values()].map((session) => session.transport.close()));
     },

@@ -11,6 +11,7 @@ import { describeCaller } from './api.ts';
 import type { Caller } from './caller.ts';
 import { Refusal } from './http.ts';
 import { itemQuerySchema, newItemSchema, type Items } from './items.ts';
+import type { Ledger } from './ledger.ts';
 
 /** Tools that a token without this scope may not call: refused with HTTP 403 before the call is looked at. */
 export const TOOL_SCOPES: Readonly<Record<string, string>> = {
@@ -66,8 +67,8 @@ export function authInfoOf(caller: Caller): AuthInfo {
 }
 
 /** One SDK server: for one request in the modern era, for one session in the legacy one. */
-export function createToolServer(options: { clock: Clock; items: Items }): Server {
-  const { clock, items } = options;
+export function createToolServer(options: { clock: Clock; items: Items; ledger: Ledger }): Server {
+  const { clock, items, ledger } = options;
   const server = new Server(
     { name: 'practice-service', title: 'Practice service', version: '1.0.0' },
     {
@@ -107,15 +108,20 @@ export function createToolServer(options: { clock: Clock; items: Items }): Serve
     echo: (args) => text(echoSchema.parse(args).text),
     fail: () => failure('This tool always fails.'),
     need_scope: (_args, caller) => text(`The token has ${caller.scopes.join(' ')}.`),
-    async slow(args, _caller, { mcpReq }) {
+    async slow(args, { subject, generation }, { mcpReq }) {
       const { ms, steps } = slowSchema.parse(args);
+      const onAbort = () => ledger.record({ type: 'mcp_cancelled', name: 'slow', subject, generation });
+      mcpReq.signal.addEventListener('abort', onAbort, { once: true });
       const progressToken = mcpReq._meta?.progressToken;
       for (let step = 1; step <= steps; step += 1) {
+        if (progressToken !== undefined) {
+          const params = { progressToken, progress: step, total: steps, message: `step ${step} of ${steps}` };
+          await mcpReq.notify({ method: 'notifications/progress', params });
+        }
+        // After the notification: clients drop progress that arrives in one piece with the result.
         await clock.sleep(ms / steps, mcpReq.signal);
-        if (progressToken === undefined) continue;
-        const params = { progressToken, progress: step, total: steps, message: `step ${step} of ${steps}` };
-        await mcpReq.notify({ method: 'notifications/progress', params });
       }
+      mcpReq.signal.removeEventListener('abort', onAbort);
       return text(`Took ${ms} ms in ${steps} steps.`);
     },
   };

@@ -36,6 +36,7 @@ export type TestServer = {
   mode: Mode;
   /** Base of everything, without a trailing slash; also the issuer. */
   url: string;
+  port: number;
   mcpUrl: string;
   sseUrl: string;
   issuer: string;
@@ -98,7 +99,7 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
   const overrides: MetadataOverrides = { authorizationServer: {}, protectedResource: {} };
   const resources = new Set([base, `${base}/`, ...['/mcp', '/sse', '/api'].map((path) => `${base}${path}`)]);
 
-  const createServer = () => createToolServer({ clock, items });
+  const createServer = () => createToolServer({ clock, items, ledger });
   const mcp = createMcpEndpoint({ callers, ledger, faults, createServer });
   const sse = createSseEndpoint({ callers, ledger, faults, createServer });
   const control = createControl({
@@ -112,7 +113,9 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
     policyOf: (clientId) => ({ ...policy.server, ...clients.get(clientId)?.policy }),
     grantable,
     endMcpSessions: mcp.endSessions,
-    notifyToolsChanged: () => mcp.notifyToolsChanged(),
+    notifyToolsChanged: async () => {
+      await Promise.all([mcp.notifyToolsChanged(), sse.notifyToolsChanged()]);
+    },
   });
 
   const oauth = mode === 'oauth' || mode === 'oauth-dcr';
@@ -195,6 +198,7 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
   const server: TestServer = {
     mode,
     url: base,
+    port,
     mcpUrl: `${base}/mcp`,
     sseUrl: `${base}/sse`,
     issuer: base,
@@ -237,7 +241,8 @@ async function answer(req: IncomingMessage, res: ServerResponse, handle: (exchan
     const { pathname, searchParams } = new URL(`http://practice${target}`);
     await handle({ req, res, method: req.method ?? '', path: pathname, query: searchParams });
   } catch (error) {
-    if (error instanceof Refusal) sendJson(res, error.status, error.body, error.headers);
+    if (res.headersSent) res.destroy();
+    else if (error instanceof Refusal) sendJson(res, error.status, error.body, error.headers);
     // A client that goes away in the middle of its body ends up here as well, with nobody left to answer.
     else sendJson(res, 500, { error: 'server_error' });
   }
