@@ -1,0 +1,61 @@
+import type { Connector } from '../connectors/connector.ts';
+import type { Connectors } from '../connectors/connectors.ts';
+import type { Credential } from '../connectors/credential.ts';
+import type { ConnectorId, FlowId } from '../ids.ts';
+import type { Principal } from '../identity/principal.ts';
+
+/** Why there is no credential. */
+export type CredentialRefusal = {
+  refusal: 'connection_required' | 'needs_reconnect' | 'missing_scopes' | 'temporarily_unavailable';
+  scopes?: readonly string[] | undefined;
+  retryAfterMs?: number | undefined;
+};
+
+export type CredentialAnswer = Credential | CredentialRefusal;
+
+/** What the gateway needs of the room that holds people's connections. */
+export type ConnectionSource = {
+  credential(connector: Connector, principal: Principal): CredentialAnswer | Promise<CredentialAnswer>;
+  rejected(
+    connector: Connector,
+    principal: Principal,
+    credential: Credential,
+    answer: { status: number; wwwAuthenticate: string | null },
+  ): Promise<CredentialAnswer>;
+  connectUrl(
+    connector: Connector,
+    principal: Principal,
+    options: { flow: FlowId; scopes?: readonly string[] },
+  ): Promise<{ url: string; expiresAt: number }>;
+};
+
+export type Credentials = {
+  /** Null: this connector has none, or none yet. Synchronous when it is in memory. */
+  get(connector: Connector, principal: Principal): CredentialAnswer | null | Promise<CredentialAnswer | null>;
+};
+
+export function isCredentialRefusal(answer: CredentialAnswer | null): answer is CredentialRefusal {
+  return answer !== null && 'refusal' in answer;
+}
+
+export function createCredentials(
+  connectors: Pick<Connectors, 'staticCredential' | 'onChanged'>,
+  connections: ConnectionSource,
+): Credentials {
+  const statics = new Map<ConnectorId, { connector: Connector; credential: Credential | null }>();
+  connectors.onChanged((id) => statics.delete(id));
+
+  return {
+    get(connector, principal) {
+      const { type } = connector.document.auth;
+      if (type === 'none') return null;
+      if (type === 'oauth2') return connections.credential(connector, principal);
+      const held = statics.get(connector.id);
+      if (held !== undefined && held.connector === connector) return held.credential;
+      return connectors.staticCredential(connector).then((credential) => {
+        statics.set(connector.id, { connector, credential });
+        return credential;
+      });
+    },
+  };
+}

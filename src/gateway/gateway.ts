@@ -1,0 +1,154 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import type { Connectors } from '../connectors/connectors.ts';
+import { createMcpKind } from '../connectors/kinds/mcp/mcp.ts';
+import type { Database } from '../database/database.ts';
+import type { Egress } from '../egress/egress.ts';
+import { fail } from '../errors.ts';
+import type { TenantId } from '../ids.ts';
+import type { Log } from '../log.ts';
+import type { ProtectedResource } from '../protected-resource/protected-resource.ts';
+import { answerDocument, mountMetadata } from '../protected-resource/routes.ts';
+import type { Web } from '../web/web.ts';
+import { Call, type CallDeps } from './call.ts';
+import { createPrompts } from './connect-prompt.ts';
+import { createCredentials, type ConnectionSource } from './credentials.ts';
+import type { ListSeen } from './lists.ts';
+import { Output } from './output.ts';
+import { createRate } from './rate.ts';
+import { createRenewal } from './renewal.ts';
+import { rpcError, rpcFailure } from './rpc.ts';
+import { createSessions, type Box } from './session.ts';
+import { createStore } from './store.ts';
+import { SessionRequest } from './stream.ts';
+import { createTraffic } from './traffic.ts';
+
+export type Gateway = {
+  /** Ends open streams, lets calls in flight finish elsewhere (`web.close`), and writes what is recorded. */
+  stop(): Promise<void>;
+};
+
+const PATH = /^\/mcp\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})(\/\.well-known\/[a-z-]+)?$/;
+
+export function createGateway(options: {
+  web: Pick<Web, 'mount'>;
+  protectedResource: ProtectedResource;
+  connectors: Pick<Connectors, 'find' | 'staticCredential' | 'onChanged' | 'catalogue' | 'missing'>;
+  connections: ConnectionSource;
+  vault: { box(tenant: TenantId, purpose: string): Promise<Box> };
+  egress: Egress;
+  clock: Clock;
+  log: Log;
+  database: Pick<Database, 'query'>;
+  /** The document of our authorization server, for clients that look for it below the resource. */
+  authorizationServerMetadata: () => unknown;
+}): Gateway {
+  const { connectors, connections, clock, log, protectedResource } = options;
+  const { origins } = protectedResource;
+  const kind = createMcpKind({ egress: options.egress });
+  const renewal = createRenewal({ kind });
+  const rate = createRate();
+  const traffic = createTraffic({ store: createStore(options.database), clock, log });
+  const open = new Set<Call | SessionRequest>();
+  const deps: CallDeps = {
+    protectedResource,
+    connectors,
+    connections,
+    credentials: createCredentials(connectors, connections),
+    kind,
+    sessions: createSessions(options.vault),
+    renewal,
+    listSeen: recordLists(connectors, clock, log),
+    prompts: createPrompts(connections, connectors),
+    rate,
+    traffic,
+    clock,
+    log,
+  };
+
+  function handle(request: IncomingMessage, response: ServerResponse, path: string): void {
+    const { origin } = request.headers;
+    if (origin !== undefined && !origins.allows(origin)) {
+      const error = { id: null, code: -32000, message: 'Pages of this origin may not call.' };
+      return new Output(response, BASE).answer(403, rpcError(error));
+    }
+    if (request.method === 'OPTIONS') {
+      response.writeHead(
+        204,
+        origin === undefined ? [...BASE] : [...BASE, ...origins.preflight(origin, request.headers)],
+      );
+      response.end();
+      return;
+    }
+    const base = origin === undefined ? BASE : [...BASE, ...origins.headers(origin)];
+    const output = new Output(response, base);
+    const [, tenant, name, document] = PATH.exec(path) ?? [];
+    const connector = tenant === undefined ? undefined : connectors.find(tenant as TenantId, name as string);
+    // Before authentication: there is no resource that a challenge could name, and its metadata says 404 as well.
+    if (connector === undefined) {
+      return output.answer(404, rpcError(rpcFailure(fail('not_found'), null, 404)));
+    }
+    if (document !== undefined) return serveDocument(request, response, connector, document);
+    const call =
+      request.method === 'POST'
+        ? new Call(deps, request, response, connector, output)
+        : new SessionRequest(deps, request, response, connector, output);
+    open.add(call);
+    response.once('close', () => open.delete(call));
+    call.begin();
+  }
+
+  function serveDocument(
+    request: IncomingMessage,
+    response: ServerResponse,
+    connector: Connector,
+    document: string,
+  ): void {
+    const metadata = protectedResource.metadata(connector);
+    const name = document.slice('/.well-known/'.length);
+    if (name === 'oauth-protected-resource') return answerDocument(request, response, metadata);
+    const known = name === 'oauth-authorization-server' || name === 'openid-configuration';
+    const answer = known && metadata !== undefined ? options.authorizationServerMetadata() : undefined;
+    answerDocument(request, response, answer);
+  }
+
+  options.web.mount('/mcp', handle);
+  mountMetadata(options.web, protectedResource);
+  const stopWatch = clock.every(1_000, () => {
+    for (const call of open) call.tick();
+  });
+  const stopSweep = clock.every(60_000, () => rate.sweep(clock.now()));
+
+  return {
+    async stop() {
+      stopWatch();
+      stopSweep();
+      for (const call of open) call.stop();
+      await traffic.stop();
+    },
+  };
+}
+
+/** On every answer of this endpoint; flat. */
+const BASE: readonly string[] = ['x-content-type-options', 'nosniff'];
+
+const LIST_KEPT_MS = 60_000;
+
+/** Keeps what upstreams list, at most once a minute for each audience, for showing tools when nobody is connected. */
+function recordLists(connectors: Pick<Connectors, 'catalogue'>, clock: Clock, log: Log): ListSeen {
+  const recorded = new Map<string, number>();
+  return (connector, principal, credential, tools) => {
+    const { auth } = connector.document;
+    const shared = auth.type !== 'oauth2' || auth.owner === 'tenant';
+    const audience = credential === null ? 'anonymous' : shared ? 'tenant' : (principal.user ?? 'tenant');
+    const key = `${connector.id}\n${connector.revision}\n${audience}`;
+    const now = clock.now();
+    if (now - (recorded.get(key) ?? 0) < LIST_KEPT_MS) return;
+    if (recorded.size > 10_000) recorded.clear();
+    recorded.set(key, now);
+    connectors.catalogue.record(connector, audience, tools).catch((error: unknown) => {
+      log.warn({ err: error, connector: connector.id }, 'a list of tools could not be kept');
+    });
+  };
+}

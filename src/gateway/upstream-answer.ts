@@ -1,0 +1,50 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { fail, type ValetkeyError } from '../errors.ts';
+
+/** What an answer outside of 2xx means to us. An upstream's status never becomes ours by itself. */
+export type Meaning =
+  /** Its JSON-RPC error is meant for the client, with a status that carries protocol meaning (400, 404, 405). */
+  | { kind: 'relay'; status: number; body: string }
+  /** The credential is missing or no longer good. */
+  | { kind: 'unauthorized' }
+  /** RFC 6750 §3.1: more scopes are needed than the credential has. */
+  | { kind: 'scopes'; scopes: string[] }
+  | { kind: 'failed'; error: ValetkeyError; retryAfterMs?: number };
+
+export function meaningOf(status: number, headers: IncomingHttpHeaders, body: Buffer): Meaning {
+  const challenge = String(headers['www-authenticate'] ?? '');
+  if (status === 401) return { kind: 'unauthorized' };
+  if (status === 403) {
+    const scope = /error="?insufficient_scope/.test(challenge) ? (/scope="([^"]*)"/.exec(challenge)?.[1] ?? '') : null;
+    if (scope !== null) return { kind: 'scopes', scopes: scope.split(' ').filter((item) => item !== '') };
+    return { kind: 'failed', error: fail('upstream_forbidden') };
+  }
+  if (status === 429) {
+    const seconds = Number(headers['retry-after']);
+    const retryAfterMs = Number.isFinite(seconds) ? seconds * 1000 : undefined;
+    return {
+      kind: 'failed',
+      error: fail('upstream_busy'),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    };
+  }
+  if (status >= 500 || status === 408)
+    return { kind: 'failed', error: fail('upstream_failed', { detail: { status } }) };
+  if (status < 400) return { kind: 'failed', error: fail('upstream_redirect', { detail: { status } }) };
+  const rpc = rpcErrorIn(body);
+  const ours = status === 404 || status === 405 ? status : 400;
+  if (rpc !== undefined) return { kind: 'relay', status: ours, body: rpc };
+  const message = status === 404 ? 'The service does not know this session or address.' : 'The service refused this.';
+  const error = { code: -32600, message, data: { code: 'upstream_refused' } };
+  return { kind: 'relay', status: ours, body: JSON.stringify({ jsonrpc: '2.0', id: null, error }) };
+}
+
+/** The body when it is a JSON-RPC error response: nothing else of a refusal crosses. */
+function rpcErrorIn(body: Buffer): string | undefined {
+  try {
+    const message = JSON.parse(body.toString('utf8')) as { jsonrpc?: unknown; error?: { code?: unknown } } | null;
+    return message?.jsonrpc === '2.0' && Number.isInteger(message.error?.code) ? JSON.stringify(message) : undefined;
+  } catch {
+    return undefined;
+  }
+}
