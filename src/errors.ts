@@ -138,6 +138,36 @@ export const ERRORS = {
   email_taken: entry(409, 'There is an account with this e-mail address already.', 'Use another address.'),
   email_invalid: entry(400, 'This is not an e-mail address.', 'Enter it as name@example.com.'),
   last_owner: entry(409, 'A tenant needs an owner who can sign in.', 'Make somebody else an owner first.'),
+  // authorization-server
+  authorization_expired: entry(
+    400,
+    'This sign-in has ended or expired.',
+    'Go back to your client and connect again; if a sign-in is open in another tab, finish it there.',
+  ),
+  authorization_refused: entry(
+    400,
+    'The client asked for something that cannot be given.',
+    'Go back to your client and connect again; if it stays, report it to the makers of the client.',
+    'invalid_request',
+  ),
+  client_unknown: entry(
+    400,
+    'This client is not known here.',
+    'Remove the stored sign-in of this server from your client and connect again: it will register anew.',
+    'invalid_client',
+  ),
+  redirect_unregistered: entry(
+    400,
+    'The client wants its answer sent to an address that it has not registered.',
+    'Remove the stored sign-in of this server from your client and connect again: it will register anew.',
+    'invalid_request',
+  ),
+  resource_foreign: entry(
+    403,
+    'The connector belongs to another tenant than your account.',
+    'Sign in with an account of that tenant.',
+    'access_denied',
+  ),
   // connectors
   connector_invalid: entry(
     400,
@@ -317,6 +347,25 @@ export const ERRORS = {
     'Use an account that may do it, or ask the administrator of the service.',
   ),
   upstream_busy: entry(502, 'The service behind the connector takes no more calls for now.', 'Wait, then try again.'),
+  // admin
+  unauthenticated: entry(
+    401,
+    'The request carries no valid token or session.',
+    'Send Authorization: Bearer with an API token, or run valetkey login.',
+    'invalid_token',
+  ),
+  forbidden: entry(403, 'This needs another role.', 'Ask an owner of the tenant.', 'access_denied'),
+  cross_site_request: entry(
+    403,
+    'A change with the session cookie has to come from a page of this gateway.',
+    'Send Origin and X-Valetkey-Csrf: 1 from the same origin, or use a bearer token.',
+  ),
+  person_required: entry(
+    400,
+    'This needs a person, and the admin token belongs to none.',
+    'Use the API token of a user.',
+  ),
+  secret_in_use: entry(409, 'Connectors refer to the secret.', 'Change the connectors first.'),
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;
