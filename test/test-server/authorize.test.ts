@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { movableClock } from '../../src/clock.ts';
 import { authorize, CALLBACK, connect, me, newBrowser, redeem, register, request, startServer } from './practice.ts';
@@ -201,6 +202,8 @@ describe('the authorization endpoint', () => {
     expect(policy).toContain("default-src 'none'");
     expect(policy).toContain("frame-ancestors 'none'");
     expect(policy).not.toContain('unsafe');
+    const style = /<style>(.*)<\/style>/s.exec(page)![1]!;
+    expect(policy).toContain(`style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'`);
     expect(response.headers.get('cache-control')).toBe('no-store');
     expect(response.headers.get('set-cookie')).toMatch(/HttpOnly; SameSite=Lax/);
     expect(page).not.toContain('<script');
