@@ -208,7 +208,7 @@ function checkModern(headers: IncomingHttpHeaders, message: Message): RpcRefusal
   const version = claimed ?? header;
   if (version !== MODERN_VERSION) {
     return refuse(RPC.unsupportedVersion, 'The protocol version is not supported.', id, {
-      supported: [MODERN_VERSION, ...LEGACY_VERSIONS],
+      supported: [MODERN_VERSION],
       requested: version,
     });
   }

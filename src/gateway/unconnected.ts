@@ -37,7 +37,7 @@ export async function answerUnconnected(
       });
     case 'server/discover':
       return modernResult(envelope, connector, {
-        supportedVersions: [MODERN_VERSION, ...LEGACY_VERSIONS],
+        supportedVersions: [MODERN_VERSION],
         ...introduction(connector),
       });
     case 'ping':
