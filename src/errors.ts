@@ -292,7 +292,11 @@ export const ERRORS = {
     'The client id of the connector was changed.',
     'Connect again: what the old client was given cannot be renewed by the new one.',
   ),
-  authorization_failed: entry(502, 'The service ended the sign-in with an error.', 'Start again; nothing was connected.'),
+  authorization_failed: entry(
+    502,
+    'The service ended the sign-in with an error.',
+    'Start again; nothing was connected.',
+  ),
   exchange_failed: entry(502, 'The service did not hand out a token.', 'Start again; nothing was connected.'),
   token_type_unsupported: entry(
     502,

@@ -30,6 +30,8 @@ export type Users = {
   /** Lets a disabled person back in. @throws ValetkeyError not_found */
   enable(tenant: TenantId, id: UserId): Promise<void>;
   /** @throws ValetkeyError not_found, last_owner */
+  setRole(tenant: TenantId, id: UserId, role: Role): Promise<void>;
+  /** @throws ValetkeyError not_found, last_owner */
   remove(tenant: TenantId, id: UserId): Promise<void>;
 };
 
@@ -108,6 +110,19 @@ export function createUsers(options: {
     async enable(tenant, id) {
       if ((await store.user(tenant, id)) === undefined) throw fail('not_found', { message: 'There is no such user.' });
       await store.changeUser(tenant, id, { disabled_at: null });
+      await changed(tenant, id);
+    },
+    async setRole(tenant, id, role) {
+      await store.transaction(async (within) => {
+        await within.lockTenant(tenant);
+        if (role === 'owner') {
+          if ((await within.user(tenant, id)) === undefined)
+            throw fail('not_found', { message: 'There is no such user.' });
+        } else {
+          await keepAnOwner(within as IdentityStore, tenant, id);
+        }
+        await within.changeUser(tenant, id, { role });
+      });
       await changed(tenant, id);
     },
     async remove(tenant, id) {

@@ -1,0 +1,51 @@
+import type { Hono } from 'hono';
+import type { Audit } from '../audit/audit.ts';
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import type { Connectors } from '../connectors/connectors.ts';
+import type { Identity } from '../identity/identity.ts';
+import type { Log } from '../log.ts';
+import type { Vault } from '../vault/vault.ts';
+import { accountRoutes } from './account.ts';
+import { createIdentify, type VerifyToken } from './caller.ts';
+import { connectionRoutes, type ConnectionDoor } from './connections.ts';
+import { connectorRoutes } from './connectors.ts';
+import { mountRoutes } from './routes.ts';
+import { secretRoutes } from './secrets.ts';
+import { toolRoutes, type Upstream } from './tools.ts';
+import { userRoutes } from './users.ts';
+
+export type { ConnectionDoor, ConnectionView } from './connections.ts';
+export type { Probe, Upstream } from './tools.ts';
+
+/** Mounts the admin API, `/api/v1/…`, and its description. */
+export function createAdmin(options: {
+  app: Hono;
+  publicUrl: string;
+  identity: Pick<Identity, 'session' | 'apiPrincipal' | 'users' | 'apiTokens'>;
+  verify: VerifyToken;
+  connectors: Connectors;
+  connections: ConnectionDoor;
+  upstream: Upstream;
+  callbackUrl: (connector: Connector) => Promise<string | null>;
+  vault: Pick<Vault, 'secrets'>;
+  audit: Pick<Audit, 'record'>;
+  clock: Clock;
+  log: Log;
+}): void {
+  const { app, publicUrl, identity, connectors, audit, clock, log } = options;
+  mountRoutes({
+    app,
+    publicUrl,
+    log,
+    identify: createIdentify({ identity, verify: options.verify, publicUrl }),
+    routes: [
+      ...accountRoutes({ apiTokens: identity.apiTokens, audit, clock }),
+      ...connectorRoutes({ connectors, publicUrl, callbackUrl: options.callbackUrl }),
+      ...toolRoutes({ connectors, upstream: options.upstream, clock }),
+      ...connectionRoutes({ connectors, connections: options.connections }),
+      ...userRoutes({ users: identity.users, audit, publicUrl }),
+      ...secretRoutes({ secrets: options.vault.secrets, connectors, audit }),
+    ],
+  });
+}

@@ -1,0 +1,162 @@
+import { z } from 'zod';
+import { mayUse, type Connector } from '../connectors/connector.ts';
+import type { Connectors } from '../connectors/connectors.ts';
+import { fail } from '../errors.ts';
+import { newId, type ConnectorId, type FlowId, type TenantId, type UserId } from '../ids.ts';
+import type { Principal } from '../identity/principal.ts';
+import type { Caller } from './caller.ts';
+import { visibleConnector } from './connectors.ts';
+import { page, pageOf, pageQuery } from './paging.ts';
+import { route, type Route } from './routes.ts';
+
+const connection = z.object({
+  id: z.string(),
+  connector: z.string(),
+  owner: z.object({ type: z.enum(['user', 'tenant']), id: z.string(), email: z.string().nullable() }),
+  account: z.object({ subject: z.string().nullable(), label: z.string().nullable() }),
+  status: z.enum(['pending', 'connected', 'suspect', 'needs_reconnect', 'revoked', 'quarantined']),
+  health: z.enum(['healthy', 'unhealthy', 'unknown']),
+  scopes: z.object({ requested: z.array(z.string()), granted: z.array(z.string()) }),
+  /** These five are RFC 3339 in UTC. */
+  expiresAt: z.string().nullable(),
+  grantExpiresAt: z.string().nullable(),
+  lastRefreshAt: z.string().nullable(),
+  nextRefreshAt: z.string().nullable(),
+  lastUsedAt: z.string().nullable(),
+  generation: z.int(),
+  lastError: z.object({ code: z.string(), message: z.string(), hint: z.string() }).nullable(),
+});
+
+/** A connection as the API shows it. */
+export type ConnectionView = z.output<typeof connection>;
+
+/** What this room needs of connections. */
+export type ConnectionDoor = {
+  connectUrl(
+    connector: Connector,
+    principal: Principal,
+    options: { scopes?: string[]; flow: FlowId; returnTo?: string },
+  ): Promise<{ url: string; expiresAt: string }>;
+  /** In order of id. */
+  list(filter: { tenant: TenantId; owner?: UserId; connector?: ConnectorId }): Promise<ConnectionView[]>;
+  get(tenant: TenantId, id: string): Promise<ConnectionView | undefined>;
+  /** Revokes at the service and forgets; `revoked` says what the service was told. */
+  disconnect(tenant: TenantId, id: string, actor: string): Promise<{ revoked: 'yes' | 'no' | 'pending' }>;
+};
+
+export function connectionRoutes(deps: { connectors: Connectors; connections: ConnectionDoor }): Route[] {
+  const { connectors, connections } = deps;
+
+  /** One's own, or the tenant's shared ones and everybody's for an owner. */
+  const mayTouch = ({ principal }: Caller, one: ConnectionView): boolean =>
+    principal.role === 'owner' || (one.owner.type === 'user' && one.owner.id === principal.user);
+
+  async function reachable(caller: Caller, id: string): Promise<ConnectionView> {
+    const found = await connections.get(caller.principal.tenant, id);
+    if (found === undefined || !mayTouch(caller, found)) {
+      throw fail('not_found', { message: 'There is no such connection.' });
+    }
+    return found;
+  }
+
+  return [
+    route({
+      method: 'POST',
+      path: '/connectors/:connector/connect',
+      id: 'connect',
+      summary: 'A link where the caller, signed in as the same person, connects the account at the service.',
+      action: 'connection.make',
+      body: z.strictObject({ scopes: z.array(z.string()).max(100).optional(), returnTo: z.string().optional() }),
+      answer: z.object({ url: z.url(), expiresAt: z.string() }),
+      async run({ caller, at, body }) {
+        const { principal } = caller;
+        const connector = visibleConnector(connectors, principal, at['connector'] ?? '');
+        if (connector.oauth === null) {
+          throw fail('invalid_request', {
+            message: `${connector.name} does not sign in by OAuth: there is nothing to connect.`,
+            hint: 'Its credential belongs in the connector document.',
+          });
+        }
+        if (principal.user === null) throw fail('person_required');
+        if (connector.oauth.owner === 'tenant' && principal.role !== 'owner') {
+          throw fail('forbidden', { message: `The connection of ${connector.name} is shared by the tenant.` });
+        }
+        const options = { flow: newId<FlowId>('flw'), ...body };
+        return { body: await connections.connectUrl(connector, principal, options) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/connectors/:connector/connections',
+      id: 'listConnectorConnections',
+      summary: "A connector's connections: all for an owner, one's own for a member.",
+      action: 'connection.read',
+      query: pageQuery,
+      answer: pageOf(connection),
+      async run({ caller, at, query }) {
+        const { principal } = caller;
+        const connector = connectors.find(principal.tenant, at['connector'] ?? '');
+        if (connector === undefined || !mayUse(connector, principal)) throw fail('not_found');
+        const all = await connections.list({ tenant: principal.tenant, connector: connector.id });
+        const seen = all.filter((one) => mayTouch(caller, one));
+        return {
+          body: page(
+            seen,
+            ({ id }) => id,
+            query,
+            (one) => one,
+          ),
+        };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/connections',
+      id: 'listConnections',
+      summary: "One's own connections; with `all`, an owner sees everybody's.",
+      action: 'connection.read',
+      query: pageQuery.extend({
+        all: z
+          .stringbool()
+          .or(z.literal('').transform(() => true))
+          .default(false),
+      }),
+      answer: pageOf(connection),
+      async run({ caller, query }) {
+        const { tenant, user, role } = caller.principal;
+        if (query.all && role !== 'owner') throw fail('forbidden');
+        const everything = query.all || user === null;
+        const found = await connections.list({ tenant, ...(everything ? {} : { owner: user }) });
+        return {
+          body: page(
+            found,
+            ({ id }) => id,
+            query,
+            (one) => one,
+          ),
+        };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/connections/:connection',
+      id: 'getConnection',
+      summary: 'One connection.',
+      action: 'connection.read',
+      answer: connection,
+      run: async ({ caller, at }) => ({ body: await reachable(caller, at['connection'] ?? '') }),
+    }),
+    route({
+      method: 'DELETE',
+      path: '/connections/:connection',
+      id: 'revokeConnection',
+      summary: 'Revokes a connection at the service and forgets its tokens.',
+      action: 'connection.revoke',
+      answer: z.object({ revoked: z.enum(['yes', 'no', 'pending']) }),
+      async run({ caller, at }) {
+        const found = await reachable(caller, at['connection'] ?? '');
+        return { body: await connections.disconnect(caller.principal.tenant, found.id, caller.actor) };
+      },
+    }),
+  ];
+}
