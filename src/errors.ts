@@ -345,6 +345,11 @@ export const ERRORS = {
     'The service behind the connector answered with a redirect, which is never followed.',
     'Set the final address as url of the connector.',
   ),
+  upstream_unauthorized: entry(
+    502,
+    'The service behind the connector wants a credential, or another one.',
+    'Connect an account, or set the credential of the connector.',
+  ),
   upstream_forbidden: entry(
     502,
     'The service behind the connector does not allow this with the connected account.',

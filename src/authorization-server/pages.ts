@@ -1,0 +1,185 @@
+import { rfc3339 } from '../clock.ts';
+import { html, type Page } from '../web/page.ts';
+import type { Request } from './consent.ts';
+import { isLoopbackRedirect, isWebRedirect } from './redirects.ts';
+import type { StoredConsent } from './store.ts';
+
+/** Where the code goes, in the words that a person can judge by: the host, or the scheme of a program. */
+export function receiver(redirect: string): string {
+  const url = new URL(redirect);
+  return isWebRedirect(redirect) || isLoopbackRedirect(redirect) ? url.host : url.protocol.slice(0, -1);
+}
+
+function clientIdentity(request: Request): string {
+  return request.provenance === 'document' ? new URL(request.client.clientId).host : request.client.clientId;
+}
+
+export function consentPage(view: {
+  request: Request;
+  email: string;
+  csrf: string;
+  remembered: 'identical' | 'changed' | undefined;
+}): Page {
+  const { request, email, csrf } = view;
+  const { resource, redirect, clientName: name } = request;
+  const loopback = isLoopbackRedirect(redirect);
+  const web = isWebRedirect(redirect);
+  const action = `/consent/${request.uid}`;
+  const admin = resource.connector === null;
+  return {
+    title: `Allow ${name}?`,
+    signedInAs: email,
+    body: html`<h1>Allow ${name} to use ${resource.title}?</h1>
+      ${
+        view.remembered === 'identical'
+          ? html`<p class="soft">
+              You allowed this before. Any program on your computer could be asking, so you are asked again.
+            </p>`
+          : ''
+      }
+      ${
+        view.remembered === 'changed'
+          ? html`<p class="notice">
+              You allowed this client before, but what it says about itself or asks for has changed.
+            </p>`
+          : ''
+      }
+      <h2>It will be able to</h2>
+      <ul>
+        ${
+          admin
+            ? html`<li>administer Valetkey as you: connectors, people, connections</li>`
+            : html`<li>see the tools of <strong>${resource.title}</strong> and call them as you</li>
+                <li>use the account you connect there; it never sees that account's password or tokens</li>`
+        }
+        <li>do so until you revoke it, at most 180 days, 60 when it is not used</li>
+      </ul>
+      <h2>Who is asking</h2>
+      <dl class="facts">
+        <dt>Client</dt>
+        <dd>${name}</dd>
+        <dt>${request.provenance === 'document' ? 'Published by' : 'Client id'}</dt>
+        <dd><code>${clientIdentity(request)}</code></dd>
+        <dt>Answer goes to</dt>
+        <dd><code>${receiver(redirect)}</code></dd>
+        <dt>Resource</dt>
+        <dd><code>${resource.uri}</code></dd>
+      </dl>
+      ${
+        loopback
+          ? html`<p class="notice">
+              The answer goes to a program on this computer. Allow it only if you have just started
+              <strong>${name}</strong> on this computer yourself.
+            </p>`
+          : ''
+      }
+      ${
+        !loopback && !web
+          ? html`<p class="notice">
+              The answer opens a program on this computer that claims <code>${receiver(redirect)}:</code>.
+            </p>`
+          : ''
+      }
+      ${
+        request.provenance === 'registered'
+          ? html`<p class="notice">
+              This client registered itself: nobody has checked that its name is true.
+              ${web ? html`Go by the address <strong>${receiver(redirect)}</strong>.` : ''}
+            </p>`
+          : ''
+      }
+      <form method="post" action="${action}">
+        <input type="hidden" name="csrf" value="${csrf}" />
+        <div class="actions">
+          <button type="submit" name="decision" value="allow">Allow</button>
+          <button type="submit" name="decision" value="deny" class="quiet">Deny</button>
+        </div>
+      </form>
+      <form method="post" action="${action}">
+        <input type="hidden" name="csrf" value="${csrf}" />
+        <p class="soft">
+          Signed in as ${email}.
+          <button type="submit" name="decision" value="switch" class="quiet">Use another account</button>
+        </p>
+      </form>`,
+  };
+}
+
+/** A form's answer is a page: a redirect would be held to the form's `form-action` by Chromium. */
+export function onwardPage(view: { title: string; text: string; url: string; link: string }): Page {
+  return {
+    title: view.title,
+    refresh: { url: view.url, seconds: 0 },
+    body: html`<h1>${view.title}</h1>
+      <p>${view.text}</p>
+      <p><a class="button" href="${view.url}">${view.link}</a></p>`,
+  };
+}
+
+/** For a refusal that a client on the web is to hear of, when nobody has allowed it anything yet. */
+export function refusalPage(view: {
+  name: string;
+  host: string;
+  error: string;
+  description: string;
+  url: string;
+}): Page {
+  return {
+    title: 'The client asked for something that cannot be given',
+    body: html`<h1>${view.name} asked for something that cannot be given</h1>
+      <p>${view.description}</p>
+      <p class="notice">
+        ${view.name} is not known to you or to us. Go on only if you came from <strong>${view.host}</strong>.
+      </p>
+      <p><a class="button quiet" rel="noreferrer" href="${view.url}">Return to ${view.host}</a></p>
+      <dl class="facts">
+        <dt>Code</dt>
+        <dd><code>${view.error}</code></dd>
+      </dl>`,
+  };
+}
+
+export function clientsPage(view: { email: string; csrf: string; consents: StoredConsent[]; revoked: boolean }): Page {
+  return {
+    title: 'My clients',
+    signedInAs: view.email,
+    body: html`<h1>My clients</h1>
+      ${view.revoked ? html`<p class="notice">Revoked. What the client held has stopped working.</p>` : ''}
+      ${
+        view.consents.length === 0
+          ? html`<p>No client may use anything in your name.</p>`
+          : html`<p>These clients may call tools in your name.</p>
+              <table>
+                <thead>
+                  <tr>
+                    <th>Client</th>
+                    <th>May use</th>
+                    <th>Allowed</th>
+                    <th></th>
+                  </tr>
+                </thead>
+                <tbody>
+                  ${view.consents.map(
+                    (consent) =>
+                      html`<tr>
+                        <td>${consent.client_name}<br /><span class="soft">${receiver(consent.redirect_uri)}</span></td>
+                        <td><code>${consent.resource}</code></td>
+                        <td>${day(consent.last_used_at)}</td>
+                        <td>
+                          <form method="post" action="/clients">
+                            <input type="hidden" name="csrf" value="${view.csrf}" />
+                            <input type="hidden" name="client" value="${consent.client_id}" />
+                            <button type="submit" class="quiet">Revoke</button>
+                          </form>
+                        </td>
+                      </tr>`,
+                  )}
+                </tbody>
+              </table>`
+      }`,
+  };
+}
+
+function day(ms: number): string {
+  return rfc3339(ms).slice(0, 10);
+}
