@@ -135,6 +135,29 @@ describe('the authorization endpoint', () => {
     }
   });
 
+  it('signs nobody in under a cookie from before the sign-in', async () => {
+    const server = await start();
+    const app = await register(server);
+    const { url } = await request(app, { prompt: 'login' });
+    const signIn = async (username: string, sent?: string) => {
+      const headers: Record<string, string> = sent === undefined ? {} : { cookie: sent };
+      const opened = await fetch(url, { headers });
+      const cookie = opened.headers.get('set-cookie')?.split(';', 1)[0] ?? sent!;
+      const transaction = /name="transaction" value="([^"]+)"/.exec(await opened.text())![1]!;
+      const body = new URLSearchParams({ transaction, username, password: 'practice' });
+      const init = { method: 'POST', redirect: 'manual', headers: { cookie }, body } as const;
+      const answer = await fetch(`${server.url}/auth/authorize/login`, init);
+      return { before: cookie, after: answer.headers.get('set-cookie')!.split(';', 1)[0]! };
+    };
+    const alice = await signIn('alice');
+    const bob = await signIn('bob', alice.after);
+    const { url: plain } = await request(app);
+    const page = async (cookie: string) => (await fetch(plain, { headers: { cookie } })).text();
+    expect(await page(bob.after)).toContain('<strong>bob</strong>');
+    expect(await page(alice.before)).not.toContain('You are signed in');
+    expect(await page(alice.after)).not.toContain('You are signed in');
+  });
+
   it('lets two tabs of one browser finish, whichever signs in', async () => {
     const server = await start();
     const app = await register(server);
@@ -156,8 +179,13 @@ describe('the authorization endpoint', () => {
     const server = await startServer({ mode: 'oauth-dcr', clock });
     const app = await register(server);
     const browser = newBrowser();
-    const { url } = await request(app);
-    await authorize(url, { browser });
+    await authorize((await request(app)).url, { browser });
+    await browser.open((await request(app)).url);
+    const transaction = /name="transaction" value="([^"]+)"/.exec(browser.html())![1]!;
+    await browser.submit((await browser.view()).forms[0]!, {}, 'Allow');
+    expect((await browser.view()).url).toContain('code=');
+    await browser.open(`${server.url}/auth/authorize/consent?transaction=${transaction}`);
+    expect(browser.status()).toBe(400);
     const late = await request(app);
     await browser.open(late.url);
     clock.move(10 * 60_000 + 1);

@@ -180,6 +180,24 @@ describe('MCP sessions of the legacy era', () => {
   });
 });
 
+describe('sessions of the SSE transport', () => {
+  it('belong to one person and end with the stream', async () => {
+    const server = await startServer({ mode: 'bearer' });
+    const as = (who: string) => ({ authorization: `Bearer ${server.credentials.tokens[who]}` });
+    const stop = new AbortController();
+    const stream = await fetch(server.sseUrl, { headers: as('alice'), signal: stop.signal });
+    const chunk = new TextDecoder().decode((await stream.body!.getReader().read()).value);
+    const path = /^event: endpoint\ndata: (\S+)\n\n$/.exec(chunk)![1]!;
+    const send = async (who: string, body = '{"jsonrpc":"2.0","id":1,"method":"ping"}') =>
+      (await fetch(server.url + path, { method: 'POST', body, headers: as(who) })).status;
+    expect(await send('bob')).toBe(404);
+    expect(await send('alice', '{"jsonrpc":"1.0"}')).toBe(400);
+    expect(await send('alice')).toBe(202);
+    stop.abort();
+    await expect.poll(() => send('alice')).toBe(404);
+  });
+});
+
 describe('bad input at the MCP endpoint', () => {
   const modern = {
     'io.modelcontextprotocol/protocolVersion': '2026-07-28',

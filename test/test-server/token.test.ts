@@ -137,6 +137,14 @@ describe('the token endpoint', () => {
     expect(server.ledger.refreshes()[0]).toMatchObject({ outcome: 'expired', successor: null });
   });
 
+  it('refuses a refresh token to another client, and leaves it good for its own', async () => {
+    const { server, app, tokens } = await connected();
+    const other = await register(server);
+    expect(await code(refresh(other, tokens.refresh_token!))).toBe('invalid_grant');
+    expect(server.ledger.refreshes()[0]).toMatchObject({ outcome: 'wrong_client', clientId: other.client.client_id });
+    expect(await code(refresh(app, tokens.refresh_token!))).toBe('accepted');
+  });
+
   it('leaves out what the policy leaves out', async () => {
     const { server, app, tokens } = await connected({ refreshTokens: false, sendExpiresIn: false });
     expect(tokens).not.toHaveProperty('refresh_token');
