@@ -39,10 +39,11 @@ export type Identity = {
    */
   changePassword(signedIn: SignedIn, change: { current: Secret; next: Secret; address: string }): Promise<void>;
   /**
-   * Called in every process after a user was disabled, enabled, removed or changed the password; with nulls when notices
-   * may have been missed. Grants and caches of that user die.
+   * Called in every process after a user was disabled, enabled, removed or changed the password: grants and caches of
+   * that user die. The process that made the change always hears it; another one misses it while it has lost its
+   * database connection, so what it caches about a user has to run out soon.
    */
-  onUserChanged(listener: (tenant: TenantId | null, user: UserId | null) => void): () => void;
+  onUserChanged(listener: (tenant: TenantId, user: UserId) => void): () => void;
 };
 
 export async function createIdentity(options: {
@@ -59,7 +60,7 @@ export async function createIdentity(options: {
     await database.publish('identity.user', `${tenant}/${user}`);
   const users = createUsers({ store, clock, changed });
   const sessions = createSessions({ store, clock });
-  const links = createLinks({ store, clock });
+  const links = createLinks({ store, clock, audit });
   const apiTokens = createApiTokens({ store, clock, adminToken: options.adminToken });
   const throttle = createThrottle({ store, clock });
   await store.addTenant(DEFAULT_TENANT, clock.now());
@@ -95,7 +96,16 @@ export async function createIdentity(options: {
     session: (cookieHeader) => sessions.resolve(cookies.read(cookieHeader, SESSION_COOKIE)),
     apiPrincipal: (authorization) => apiTokens.principal(authorization),
     async signIn({ email, password, address }) {
-      return await prove(DEFAULT_TENANT, email.trim().toLowerCase().slice(0, 300), password, address);
+      const user = await prove(DEFAULT_TENANT, email.trim().toLowerCase().slice(0, 300), password, address);
+      await audit.record({
+        tenant: user.tenant,
+        action: 'user.sign_in',
+        actor: `user:${user.id}`,
+        address,
+        object: `user:${user.id}`,
+        outcome: 'success',
+      });
+      return user;
     },
     async changePassword({ user, session }, { current, next, address }) {
       await prove(user.tenant, user.email, current, address);
@@ -117,7 +127,7 @@ export async function createIdentity(options: {
     },
     onUserChanged: (listener) =>
       database.subscribe('identity.user', (key) => {
-        if (key === null) return listener(null, null);
+        if (key === null) return;
         const slash = key.indexOf('/');
         listener(key.slice(0, slash) as TenantId, key.slice(slash + 1) as UserId);
       }),

@@ -1,3 +1,4 @@
+import type { Audit } from '../audit/audit.ts';
 import type { Clock } from '../clock.ts';
 import { fail } from '../errors.ts';
 import { hashToken, newToken } from '../ids.ts';
@@ -17,15 +18,18 @@ export type Links = {
   /** Whether this set-up token would work now. */
   isSetUp(token: string): Promise<boolean>;
   /** Makes the owner. @throws ValetkeyError link_invalid, email_invalid, email_taken, password_unfit */
-  setUp(token: string, person: { email: string; name: string; password: Secret }): Promise<User>;
+  setUp(
+    token: string,
+    person: { email: string; name: string; password: Secret; address: string | null },
+  ): Promise<User>;
   /** Whom an invitation is for. */
   invited(token: string): Promise<User | undefined>;
   /** @throws ValetkeyError link_invalid, password_unfit */
-  accept(token: string, person: { name: string; password: Secret }): Promise<User>;
+  accept(token: string, person: { name: string; password: Secret; address: string | null }): Promise<User>;
 };
 
-export function createLinks(options: { store: IdentityStore; clock: Clock }): Links {
-  const { store, clock } = options;
+export function createLinks(options: { store: IdentityStore; clock: Clock; audit: Audit }): Links {
+  const { store, clock, audit } = options;
   const needsSetUp = async (): Promise<boolean> => (await store.activeOwners(DEFAULT_TENANT)).length === 0;
   const isSetUp = async (token: string): Promise<boolean> =>
     (await store.link('setup', hashToken(token), clock.now())) !== undefined && (await needsSetUp());
@@ -34,6 +38,19 @@ export function createLinks(options: { store: IdentityStore; clock: Clock }): Li
     const link = await store.link('invitation', hashToken(token), clock.now());
     const row = link?.user_id == null ? undefined : await store.user(link.tenant, link.user_id);
     return row === undefined || row.disabled_at !== null ? undefined : toUser(row);
+  }
+
+  async function joined(user: User, by: string, address: string | null): Promise<void> {
+    const subject = `user:${user.id}`;
+    await audit.record({
+      tenant: user.tenant,
+      action: 'user.joined',
+      actor: subject,
+      address,
+      object: subject,
+      outcome: 'success',
+      detail: { by, role: user.role },
+    });
   }
 
   return {
@@ -65,7 +82,7 @@ export function createLinks(options: { store: IdentityStore; clock: Clock }): Li
       checkPassword(person.password, email);
       const passwordHash = await hashPassword(person.password);
       const now = clock.now();
-      return await store.transaction(async (within) => {
+      const owner = await store.transaction(async (within) => {
         await within.lockTenant(DEFAULT_TENANT);
         if (!(await within.useLink(hashToken(token), now))) throw fail('link_invalid');
         if ((await within.activeOwners(DEFAULT_TENANT)).length > 0) throw fail('link_invalid');
@@ -73,18 +90,21 @@ export function createLinks(options: { store: IdentityStore; clock: Clock }): Li
         if (!(await within.addUser(row))) throw fail('email_taken');
         return toUser(row);
       });
+      await joined(owner, 'set-up link', person.address);
+      return owner;
     },
     async accept(token, person) {
       const user = await invited(token);
       if (user === undefined) throw fail('link_invalid');
       checkPassword(person.password, user.email);
       const passwordHash = await hashPassword(person.password);
-      return await store.transaction(async (within) => {
+      const name = cleanName(person.name) || user.name;
+      await store.transaction(async (within) => {
         if (!(await within.useLink(hashToken(token), clock.now()))) throw fail('link_invalid');
-        const name = cleanName(person.name) || user.name;
         await within.changeUser(user.tenant, user.id, { password_hash: passwordHash, name });
-        return { ...user, name, pending: false };
       });
+      await joined(user, 'invitation', person.address);
+      return { ...user, name, pending: false };
     },
   };
 }

@@ -119,7 +119,7 @@ export function createUsers(options: {
           if ((await within.user(tenant, id)) === undefined)
             throw fail('not_found', { message: 'There is no such user.' });
         } else {
-          await keepAnOwner(within as IdentityStore, tenant, id);
+          await keepAnOwner(within, tenant, id);
         }
         await within.changeUser(tenant, id, { role });
       });
