@@ -1,0 +1,47 @@
+import type { Egress } from '../egress/egress.ts';
+import { claimsOf, parseBody, type TokenAnswer } from './token-answer.ts';
+
+/** Whose account was linked, for people to see. Nothing is decided on it besides keeping an old refresh token. */
+export type Account = { subject: string | null; label: string | null };
+
+const LABELS = ['email', 'preferred_username', 'login', 'username', 'name', 'workspace_name'] as const;
+
+/**
+ * From the token answer itself. The ID token came straight from the token endpoint over TLS, so its signature adds
+ * nothing (OpenID Connect Core §3.1.3.7).
+ */
+export function accountOf(tokens: TokenAnswer): Account {
+  const claims = claimsOf(tokens.idToken ?? '') ?? claimsOf(tokens.accessToken) ?? {};
+  const { members } = tokens;
+  return {
+    subject: text(claims['sub']) ?? text(members['user_id']) ?? text(members['owner_id']) ?? null,
+    label: label(claims) ?? label(members) ?? null,
+  };
+}
+
+/** OpenID Connect userinfo, best effort: a connection is whole without it. */
+export async function askAccount(egress: Egress, endpoint: string, accessToken: string): Promise<Account | undefined> {
+  try {
+    const answer = await egress.request(endpoint, {
+      headers: { authorization: `Bearer ${accessToken}`, accept: 'application/json' },
+      timeoutMs: 5_000,
+      maxBytes: 64 * 1024,
+    });
+    if (answer.status !== 200) return undefined;
+    const claims = parseBody({ body: answer.body.toString('utf8'), contentType: '' }) ?? {};
+    const subject = text(claims['sub']);
+    return subject === undefined ? undefined : { subject, label: label(claims) ?? null };
+  } catch {
+    return undefined;
+  }
+}
+
+function label(claims: Record<string, unknown>): string | undefined {
+  return LABELS.map((name) => text(claims[name])).find((value) => value !== undefined);
+}
+
+function text(value: unknown): string | undefined {
+  if (typeof value === 'number') return String(value);
+  if (typeof value !== 'string') return undefined;
+  return value.replaceAll(/[\p{Cc}\p{Cf}]/gu, '').trim().slice(0, 200) || undefined;
+}

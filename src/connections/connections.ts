@@ -1,0 +1,290 @@
+import type { Audit } from '../audit/audit.ts';
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import type { Connectors } from '../connectors/connectors.ts';
+import type { Database } from '../database/database.ts';
+import type { Egress } from '../egress/egress.ts';
+import { fail } from '../errors.ts';
+import { hashToken, newToken, type ConnectionId, type FlowId, type TenantId, type UserId } from '../ids.ts';
+import type { Principal, User } from '../identity/principal.ts';
+import type { Log } from '../log.ts';
+import type { Vault } from '../vault/vault.ts';
+import { createConnectStore, type Ticket } from './connect-store.ts';
+import { createConnect, type Connect } from './connect.ts';
+import type { Connection, Owner } from './connection.ts';
+import { createCredentialSource, type CredentialSource } from './credential-source.ts';
+import { createDiscovery } from './discovery.ts';
+import { createLive, keyOfRow, ownerFor } from './live.ts';
+import { createPersist } from './persist.ts';
+import { createRefresh, type Step } from './refresh.ts';
+import { createRegistrations, type Registrations } from './registration.ts';
+import { createRevoke, type UpstreamRevocation } from './revoke.ts';
+import { createSealing } from './sealing.ts';
+import { createConnectionStore } from './store.ts';
+import { createSweep } from './sweep.ts';
+import { createTokenEndpoint } from './token-request.ts';
+import { viewOf, type ConnectionView } from './view.ts';
+
+export { isRefusal, type CredentialAnswer, type Refusal } from './credential-source.ts';
+export type { ConnectionView } from './view.ts';
+
+/** A connect link lives this long and starts one connect. */
+export const TICKET_MS = 10 * 60_000;
+
+export type Connections = CredentialSource & {
+  /**
+   * A link to our connect page, which carries no authority: whoever opens it has to be signed in as that user.
+   * @param request.returnTo a path of ours where the browser goes afterwards
+   */
+  connectUrl(
+    connector: Connector,
+    principal: Pick<Principal, 'tenant' | 'user'>,
+    request: { scopes?: readonly string[] | undefined; flow: FlowId; returnTo?: string | null | undefined },
+  ): Promise<{ url: string; expiresAt: number }>;
+  /** The callback to register by hand at the service; the same for the life of the connector. */
+  callbackUrl(connector: Connector): Promise<string>;
+  list(filter: {
+    tenant: TenantId;
+    owner?: Owner | undefined;
+    connector?: string | undefined;
+    cursor?: string | undefined;
+    limit?: number | undefined;
+  }): Promise<{ items: ConnectionView[]; next: string | null }>;
+  get(tenant: TenantId, id: string): Promise<ConnectionView | undefined>;
+  /** The connection that this principal's calls would use; undefined when there has never been one. */
+  of(connector: Connector, principal: Pick<Principal, 'tenant' | 'user'>): Promise<ConnectionView | undefined>;
+  /** Ends it here at once, and at the service if it can be. @throws ValetkeyError not_found */
+  disconnect(tenant: TenantId, id: string, actor: string): Promise<{ upstream: UpstreamRevocation }>;
+  /** Called in every process with `tenant/connector/owner type/owner id`, or null when anything may have changed. */
+  onChanged(listener: (key: string | null) => void): () => void;
+  start(): Promise<void>;
+  /** Resolves when exchanges in flight have been answered and stored. */
+  stop(): Promise<void>;
+  /** For this room's routes. */
+  readonly flows: Flows;
+};
+
+export type Flows = {
+  connect: Connect;
+  registrations: Registrations;
+  store: ReturnType<typeof createConnectStore>;
+};
+
+const TOPIC = 'connections';
+
+export function createConnections(options: {
+  database: Database;
+  vault: Vault;
+  egress: Egress;
+  clock: Clock;
+  log: Log;
+  audit: Pick<Audit, 'record'>;
+  connectors: Pick<Connectors, 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
+  identity: { users: { find(tenant: TenantId, id: UserId): Promise<User | undefined> } };
+  publicUrl: string;
+  /** The address of the client-id metadata document when an operator hosts it elsewhere. */
+  clientMetadataUrl?: string | undefined;
+  /** For drills: called at each named step of a refresh. */
+  onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
+}): Connections {
+  const { database, vault, egress, clock, log, audit, connectors, publicUrl } = options;
+  const exclusive = database.kind === 'sqlite';
+  const store = createConnectionStore(database);
+  const connectStore = createConnectStore(database);
+  const sealing = createSealing(vault);
+  const tokens = createTokenEndpoint({ egress, clock });
+  const discovery = createDiscovery({ egress, clock });
+  const live = createLive({ clock });
+  const connectorById = connectors.byId;
+
+  const announce = async (row: Connection): Promise<void> => await database.publish(TOPIC, keyOfRow(row));
+
+  const registrations = createRegistrations({
+    store: connectStore,
+    vault,
+    egress,
+    tokens,
+    clock,
+    log,
+    publicUrl,
+    clientSecret: connectors.clientSecret,
+    clientMetadataUrl: options.clientMetadataUrl,
+    async onGone(registration, why) {
+      const { message, hint } = fail(why);
+      const stranded = await store.list({ tenant: registration.tenant, registration: registration.id });
+      await store.strand(registration.tenant, registration.id, { code: why, message, hint }, clock.now());
+      for (const row of stranded) await announce(row);
+    },
+  });
+  const revoke = createRevoke({
+    store,
+    registrationOf: connectStore.registration,
+    registrations,
+    tokens,
+    sealing,
+    clock,
+    log,
+    connectorById,
+  });
+  const persist = createPersist({
+    store,
+    sealing,
+    clock,
+    log,
+    onHeld: (row, held) => void live.put(row, held, connectorById(row.tenant, row.connector), live.version()),
+    onLate: revoke.late,
+  });
+
+  const needsOwner = async (row: Connection, reason: string): Promise<void> =>
+    await audit.record({
+      tenant: row.tenant,
+      action: 'connection.refresh_failed',
+      actor: 'gateway',
+      object: `connection:${row.id}`,
+      outcome: 'failure',
+      detail: { connector: row.connector, status: row.status, reason },
+    });
+
+  const refresh = createRefresh({
+    store,
+    registrationOf: connectStore.registration,
+    registrations,
+    tokens,
+    sealing,
+    persist,
+    clock,
+    log,
+    exclusive,
+    connectorById,
+    onChanged: announce,
+    onDead: async (row, refusal) => await needsOwner(row, refusal.code),
+    onStep: options.onStep,
+  });
+  const connect = createConnect({
+    store: connectStore,
+    connections: store,
+    discovery,
+    registrations,
+    tokens,
+    sealing,
+    egress,
+    clock,
+    log,
+    connectorById,
+    async onConnected(row, user, flow) {
+      await audit.record({
+        tenant: row.tenant,
+        action: 'connection.connected',
+        actor: `user:${user}`,
+        object: `connection:${row.id}`,
+        outcome: 'success',
+        flow,
+        detail: { connector: row.connector, generation: row.generation, scopes: row.scopesGranted },
+      });
+      await announce(row);
+    },
+  });
+  const source = createCredentialSource({
+    store,
+    live,
+    refresh,
+    sealing,
+    discovery,
+    clock,
+    log,
+    staticCredential: connectors.staticCredential,
+    async onTokenRejected(row) {
+      const { message, hint } = fail('token_rejected');
+      const change = { status: 'needs_reconnect', lastError: { code: 'token_rejected', message, hint }, nextRefreshAt: null } as const;
+      if (!(await store.change(row, change, clock.now()))) return;
+      await needsOwner({ ...row, status: 'needs_reconnect' }, 'token_rejected');
+      await announce(row);
+    },
+  });
+  const sweep = createSweep({ store, live, refresh, revoke, recoverStaged: connect.recoverStaged, clock, log, exclusive });
+
+  const ends = [
+    database.subscribe(TOPIC, (key) => {
+      live.drop(key);
+      refresh.wake();
+    }),
+    // Settings of the connector decide when and how its credentials are renewed.
+    connectors.onChanged(() => live.drop(null)),
+  ];
+
+  async function view(row: Connection): Promise<ConnectionView> {
+    const user =
+      row.owner.type === 'user' ? await options.identity.users.find(row.tenant, row.owner.id as UserId) : undefined;
+    return viewOf(row, connectorById(row.tenant, row.connector), user?.email ?? null);
+  }
+
+  return {
+    ...source,
+    async connectUrl(connector, principal, { scopes = [], flow, returnTo = null }) {
+      if (principal.user === null) throw fail('connection_required');
+      const token = newToken();
+      const now = clock.now();
+      const ticket: Ticket = {
+        tenant: connector.tenant,
+        hash: hashToken(token),
+        user: principal.user,
+        connector: connector.id,
+        scopes: [...scopes],
+        flow,
+        returnTo,
+        expiresAt: now + TICKET_MS,
+        usedAt: null,
+      };
+      await connectStore.addTicket(ticket, now);
+      return {
+        url: `${publicUrl}/connect/${connector.tenant}/${connector.name}?ticket=${token}`,
+        expiresAt: ticket.expiresAt,
+      };
+    },
+    callbackUrl: registrations.callbackUrl,
+    async list({ limit = 100, ...filter }) {
+      const rows = await store.list({ ...filter, limit: limit + 1 });
+      const shown = rows.slice(0, limit);
+      return {
+        items: await Promise.all(shown.map(view)),
+        next: rows.length > limit ? (shown.at(-1)?.id ?? null) : null,
+      };
+    },
+    async get(tenant, id) {
+      const row = await store.find(tenant, id);
+      return row === undefined ? undefined : await view(row);
+    },
+    async of(connector, principal) {
+      const owner = ownerFor(connector, principal);
+      const row = owner === undefined ? undefined : await store.findOwned(connector.tenant, connector.id, owner);
+      return row === undefined ? undefined : await view(row);
+    },
+    async disconnect(tenant, id, actor) {
+      for (;;) {
+        const row = await store.find(tenant, id);
+        if (row === undefined) throw fail('not_found', { message: 'There is no such connection.' });
+        if (row.status === 'revoked') return { upstream: 'nothing_to_revoke' };
+        const { done, upstream } = await revoke.disconnect(row);
+        // A refresh was committed in between: its result is disconnected as well.
+        if (!done) continue;
+        await announce(row);
+        await audit.record({
+          tenant,
+          action: 'connection.disconnected',
+          actor,
+          object: `connection:${id}`,
+          outcome: 'success',
+          detail: { connector: row.connector, upstream },
+        });
+        return { upstream };
+      }
+    },
+    onChanged: (listener) => database.subscribe(TOPIC, listener),
+    start: sweep.start,
+    async stop() {
+      await Promise.all([sweep.stop(), refresh.stop(), connect.settled()]);
+      for (const end of ends) end();
+    },
+    flows: { connect, registrations, store: connectStore },
+  };
+}

@@ -1,0 +1,192 @@
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import type { Credential } from '../connectors/credential.ts';
+import { fail } from '../errors.ts';
+import type { ConnectionId } from '../ids.ts';
+import type { Principal } from '../identity/principal.ts';
+import type { Log } from '../log.ts';
+import { parseChallenge, unionScopes } from './challenge.ts';
+import type { Connection, Owner } from './connection.ts';
+import type { Discovery } from './discovery.ts';
+import { liveKey, ownerFor, type Live, type LiveCredentials } from './live.ts';
+import type { Refresh, Renewal } from './refresh.ts';
+import type { Sealing } from './sealing.ts';
+import type { ConnectionStore } from './store.ts';
+
+export type Refusal = {
+  refusal: 'connection_required' | 'needs_reconnect' | 'missing_scopes' | 'temporarily_unavailable';
+  connector: Connector;
+  /** With missing_scopes: everything to ask for, what was asked for before included. */
+  scopes?: string[];
+  /** With missing_scopes: all of it was asked for already, so that asking again would lead nowhere. */
+  exhausted?: boolean;
+  retryAfterMs?: number;
+};
+
+/** Null: the connector has no credential to bring. */
+export type CredentialAnswer = Credential | Refusal | null;
+
+export function isRefusal(answer: CredentialAnswer): answer is Refusal {
+  return answer !== null && 'refusal' in answer;
+}
+
+export type CredentialSource = {
+  credential(connector: Connector, principal: Principal): CredentialAnswer | Promise<CredentialAnswer>;
+  rejected(
+    connector: Connector,
+    principal: Principal,
+    credential: Credential,
+    answer: { status: number; wwwAuthenticate: string | null },
+  ): Promise<CredentialAnswer>;
+};
+
+/** How long a call waits for a refresh before it is told to come again. */
+const MAX_WAIT_MS = 10_000;
+/** A token that is refused this soon after its refresh is not refreshed again: the service refuses fresh ones. */
+const FRESH_MS = 60_000;
+/** Past its end, an access token is given out under `use-expired` for so long at most. */
+const USE_EXPIRED_MS = 3_600_000;
+
+export function createCredentialSource(options: {
+  store: ConnectionStore;
+  live: LiveCredentials;
+  refresh: Refresh;
+  sealing: Sealing;
+  discovery: Discovery;
+  clock: Clock;
+  log: Log;
+  staticCredential: (connector: Connector) => Promise<Credential | null>;
+  /** A fresh token was refused: the connection cannot heal by itself. */
+  onTokenRejected: (row: Connection) => Promise<void>;
+}): CredentialSource {
+  const { store, live, refresh, sealing, discovery, clock, log } = options;
+  /** Connections whose token was renewed because of a 401, and which generation came of it. */
+  const forced = new Map<ConnectionId, { generation: number; at: number }>();
+  /** Scopes that were asked for at the last connect are in the row; what a 403 added is kept until then. */
+  const refuse = (connector: Connector, refusal: Refusal['refusal'], more: Partial<Refusal> = {}): Refusal => ({
+    refusal,
+    connector,
+    ...more,
+  });
+
+  async function load(row: Connection, connector: Connector): Promise<Live> {
+    const readAt = live.version();
+    return live.put(row, await sealing.openTokens(row), connector, readAt);
+  }
+
+  /** Renews in the background while the present token is served. */
+  function ahead(entry: Live, connector: Connector, owner: Owner): void {
+    if (clock.now() < entry.refreshAt || refresh.inFlight.has(`${entry.tenant}/${entry.id}/${entry.credential.generation}`)) return;
+    store
+      .findOwned(connector.tenant, connector.id, owner)
+      .then(async (row) => (row?.generation === entry.credential.generation ? await refresh.renew(row, 'ahead') : undefined))
+      .catch((error: unknown) => log.warn({ err: error, connection: entry.id }, 'a refresh ahead of time did not start'));
+  }
+
+  async function slow(connector: Connector, owner: Owner): Promise<CredentialAnswer> {
+    const readAt = live.version();
+    const row = await store.findOwned(connector.tenant, connector.id, owner);
+    if (row === undefined || row.status === 'pending' || row.status === 'revoked') {
+      return refuse(connector, 'connection_required');
+    }
+    if (row.status === 'needs_reconnect' || row.status === 'quarantined') return refuse(connector, 'needs_reconnect');
+    const entry = live.put(row, await sealing.openTokens(row), connector, readAt);
+    entry.usedAt = clock.now();
+    if (clock.now() < entry.usableUntil) {
+      ahead(entry, connector, owner);
+      return entry.credential;
+    }
+    return await renewed(connector, row, entry, 'expired');
+  }
+
+  async function renewed(
+    connector: Connector,
+    row: Connection,
+    entry: Live,
+    reason: 'expired' | 'rejected',
+  ): Promise<CredentialAnswer> {
+    const behaviour = connector.oauth?.refreshToken.fallbackBehavior ?? 'queue';
+    const work = refresh.renew(row, reason);
+    if (behaviour === 'fail' && reason === 'expired') {
+      work.catch(() => undefined);
+      return refuse(connector, 'temporarily_unavailable', { retryAfterMs: 1_000 });
+    }
+    const abort = new AbortController();
+    const late = clock.sleep(MAX_WAIT_MS, abort.signal).then(
+      (): Renewal => ({ kind: 'postponed', retryAfterMs: 1_000 }),
+      (): Renewal => ({ kind: 'postponed', retryAfterMs: 1_000 }),
+    );
+    const outcome = await Promise.race([work, late]);
+    abort.abort();
+    switch (outcome.kind) {
+      case 'renewed': {
+        if (outcome.row.status !== 'connected' && outcome.row.status !== 'suspect') {
+          return refuse(connector, outcome.row.status === 'revoked' ? 'connection_required' : 'needs_reconnect');
+        }
+        if (reason === 'rejected') forced.set(row.id, { generation: outcome.row.generation, at: clock.now() });
+        const next = await load(outcome.row, connector);
+        next.usedAt = clock.now();
+        return next.credential;
+      }
+      case 'kept':
+        return reason === 'expired' ? (await load(outcome.row, connector)).credential : refuse(connector, 'needs_reconnect');
+      case 'dead':
+        return refuse(connector, 'needs_reconnect');
+      case 'gone':
+        return refuse(connector, 'connection_required');
+      case 'postponed': {
+        const expiredFor = clock.now() - (row.expiresAt ?? 0);
+        if (behaviour === 'use-expired' && reason === 'expired' && expiredFor < USE_EXPIRED_MS) {
+          log.warn({ connection: row.id, expiredForMs: expiredFor }, 'an expired token is used, as the connector allows');
+          return entry.credential;
+        }
+        return refuse(connector, 'temporarily_unavailable', { retryAfterMs: outcome.retryAfterMs });
+      }
+    }
+  }
+
+  return {
+    credential(connector, principal) {
+      if (connector.oauth === null) return options.staticCredential(connector);
+      const owner = ownerFor(connector, principal);
+      if (owner === undefined) return refuse(connector, 'connection_required');
+      const entry = live.get(liveKey(connector.tenant, connector.id, owner));
+      const now = clock.now();
+      if (entry === undefined || now >= entry.usableUntil) return slow(connector, owner);
+      entry.usedAt = now;
+      if (now >= entry.refreshAt) ahead(entry, connector, owner);
+      return entry.credential;
+    },
+
+    async rejected(connector, principal, credential, { status, wwwAuthenticate }) {
+      const owner = ownerFor(connector, principal);
+      if (connector.oauth === null || owner === undefined) return credential;
+      const challenge = parseChallenge(wwwAuthenticate);
+      discovery.learn(connector, challenge);
+      const row = await store.findOwned(connector.tenant, connector.id, owner);
+      if (row === undefined || row.status === 'pending' || row.status === 'revoked') {
+        return refuse(connector, 'connection_required');
+      }
+      if (status === 403) {
+        // A refresh cannot widen a grant (RFC 6749 §6): this is for the person to decide.
+        const needed = challenge?.scopes ?? [];
+        if (challenge?.error !== 'insufficient_scope') return credential;
+        const scopes = unionScopes(row.scopesRequested, row.scopesGranted, needed);
+        const exhausted = needed.every((scope) => row.scopesRequested.includes(scope));
+        return refuse(connector, 'missing_scopes', { scopes, exhausted });
+      }
+      if (status !== 401) throw fail('internal', { detail: { reason: 'rejected takes 401 and 403', status } });
+      if (row.status === 'needs_reconnect' || row.status === 'quarantined') return refuse(connector, 'needs_reconnect');
+      // Someone has renewed it already: the refusal was about an older token.
+      if (row.id === credential.key && row.generation > credential.generation) {
+        return (await load(row, connector)).credential;
+      }
+      const before = forced.get(row.id);
+      if (before !== undefined && before.generation === row.generation && clock.now() - before.at < FRESH_MS) {
+        await options.onTokenRejected(row);
+        return refuse(connector, 'needs_reconnect');
+      }
+      return await renewed(connector, row, await load(row, connector), 'rejected');
+    },
+  };
+}

@@ -1,0 +1,95 @@
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import { asValetkeyError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { aheadOfTime, backoffMs, type Connection, type Tokens } from './connection.ts';
+import type { Sealing } from './sealing.ts';
+import type { ConnectionStore } from './store.ts';
+import type { TokenAnswer } from './token-answer.ts';
+
+export type Persist = {
+  /**
+   * Stores what a refresh brought, and does not give up: until the commit the pair exists in this memory only.
+   * Returns the row as it stands then, or undefined when it was disconnected meanwhile and the pair is to be revoked.
+   */
+  refreshed(
+    row: Connection,
+    attempt: string,
+    held: Tokens,
+    answer: TokenAnswer,
+    sentAt: number,
+    connector: Connector,
+  ): Promise<Connection | undefined>;
+};
+
+export function createPersist(options: {
+  store: ConnectionStore;
+  sealing: Sealing;
+  clock: Clock;
+  log: Log;
+  /** The credential is good although it is not stored yet: whoever waits may have it. */
+  onHeld: (row: Connection, tokens: Tokens) => void;
+  /** Tokens that nobody will use: a disconnect was faster. */
+  onLate: (row: Connection, tokens: Tokens) => Promise<void>;
+}): Persist {
+  const { store, sealing, clock, log } = options;
+
+  return {
+    async refreshed(row, attempt, held, answer, sentAt, connector) {
+      const settings = connector.oauth?.refreshToken;
+      // Absent, empty or null: the old one goes on (RFC 6749 §6).
+      const refreshToken = answer.refreshToken ?? held.refresh_token;
+      const fields = { ...held.fields };
+      for (const name of connector.oauth?.fields ?? []) {
+        const value = answer.members[name];
+        if (typeof value === 'string' || typeof value === 'number') fields[name] = String(value);
+      }
+      const tokens: Tokens = { access_token: answer.accessToken, refresh_token: refreshToken, fields };
+      const generation = row.generation + 1;
+      const next: Connection = {
+        ...row,
+        generation,
+        status: 'connected',
+        issuedAt: sentAt,
+        expiresAt: answer.expiresAt,
+        grantExpiresAt: answer.grantExpiresAt ?? row.grantExpiresAt,
+        scopesGranted: answer.scopes ?? row.scopesGranted,
+      };
+      for (let failures = 0; ; failures += 1) {
+        try {
+          const committed = await store.commitRefresh(
+            row,
+            attempt,
+            {
+              sealed: await sealing.sealTokens(row, generation, tokens),
+              generation,
+              issuedAt: sentAt,
+              expiresAt: next.expiresAt,
+              grantExpiresAt: next.grantExpiresAt,
+              nextRefreshAt:
+                next.expiresAt === null
+                  ? null
+                  : aheadOfTime({
+                      from: sentAt,
+                      expiresAt: next.expiresAt,
+                      bufferMs: (settings?.bufferTime ?? 300) * 1_000,
+                      jitter: Math.random(),
+                    }),
+              scopesGranted: next.scopesGranted,
+            },
+            clock.now(),
+          );
+          const current = await store.find(row.tenant, row.id);
+          if (committed) return current ?? next;
+          if (current !== undefined && current.status !== 'revoked') return current;
+          await options.onLate(row, tokens);
+          return undefined;
+        } catch (thrown) {
+          if (failures === 0) options.onHeld(next, tokens);
+          log.error({ err: asValetkeyError(thrown), connection: row.id, failures }, 'a refreshed credential is not stored yet');
+          await clock.sleep(backoffMs(Math.min(failures, 3), 250, Math.random()));
+        }
+      }
+    },
+  };
+}

@@ -1,0 +1,381 @@
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import { asValetkeyError, fail, type ErrorCode } from '../errors.ts';
+import { hashToken, newId, newToken, type ConnectionId, type ConnectorId, type TenantId } from '../ids.ts';
+import type { Log } from '../log.ts';
+import { createBreaker } from './breaker.ts';
+import type { ConnectStore, Registration } from './connect-store.ts';
+import { backoffMs, usableUntil, type Connection, type Intent, type LastError, type Tokens } from './connection.ts';
+import type { Persist } from './persist.ts';
+import { classify, ERROR_OF, type Refusal } from './refusal.ts';
+import type { Registrations } from './registration.ts';
+import type { Sealing } from './sealing.ts';
+import type { ConnectionStore } from './store.ts';
+import { judge, type RawAnswer } from './token-answer.ts';
+import type { ClientIdentity, TokenEndpoint } from './token-request.ts';
+
+/** Why a refresh is wanted; `ahead` and `sweep` have nobody waiting. */
+export type Reason = 'ahead' | 'expired' | 'rejected' | 'sweep';
+
+export type Renewal =
+  /** `row` holds a newer credential than the one that was to be replaced. */
+  | { kind: 'renewed'; row: Connection }
+  /** Not renewed, but the access token is good until it ends: refused once, or not renewable. */
+  | { kind: 'kept'; row: Connection }
+  | { kind: 'dead' }
+  | { kind: 'gone' }
+  | { kind: 'postponed'; retryAfterMs: number };
+
+/** Named places where a process can die; drills stop it there. */
+export const STEPS = [
+  'intent_committed',
+  'before_send',
+  'answer_received',
+  'answer_staged',
+  'before_commit',
+  'credential_committed',
+  'refusal_received',
+  'attempt_closed',
+] as const;
+export type Step = (typeof STEPS)[number];
+
+/** Whole exchange; the connection has to stand within a sixth of it. */
+const SEND_MS = 30_000;
+/** Longer than the exchange and its commit: while it lasts nobody else may send. */
+const DEADLINE_MS = 45_000;
+/** How often a waiting process looks at the row itself; notices only make it sooner. */
+const POLL_MS = 500;
+/** A wait within one call; what takes longer is left to the sweep. */
+const MAX_WAIT_IN_CALL_MS = 4_000;
+const MISCONFIGURED_MS = 5 * 60_000;
+
+export type Refresh = {
+  /** Joins the refresh that is under way for this credential; never cancelled by whoever waits. */
+  renew(row: Connection, reason: Reason): Promise<Renewal>;
+  /** Rows of this process that have an exchange open. */
+  readonly inFlight: ReadonlyMap<string, Promise<Renewal>>;
+  /** To be called when a row may have changed elsewhere. */
+  wake(): void;
+  /** No further repeats; resolves when every exchange has been answered and stored. */
+  stop(): Promise<void>;
+};
+
+export function createRefresh(options: {
+  store: ConnectionStore;
+  registrationOf: ConnectStore['registration'];
+  registrations: Registrations;
+  tokens: TokenEndpoint;
+  sealing: Sealing;
+  persist: Persist;
+  clock: Clock;
+  log: Log;
+  /** True where no other process can have the store open, so that foreign attempts are left-overs of dead ones. */
+  exclusive: boolean;
+  connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
+  onChanged: (row: Connection) => Promise<void>;
+  /** A connection now needs its owner. */
+  onDead: (row: Connection, refusal: Refusal) => Promise<void>;
+  onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
+}): Refresh {
+  const { store, registrations, tokens, sealing, persist, clock, log } = options;
+  const processId = newToken(9);
+  const flights = new Map<string, Promise<Renewal>>();
+  const providers = createBreaker({ clock, threshold: 5, baseMs: 1_000 });
+  const clients = createBreaker({ clock, threshold: 1, baseMs: 30_000 });
+  const waiting = new Set<() => void>();
+  let stopping = false;
+
+  const step = async (name: Step, row: Connection): Promise<void> => await options.onStep?.(name, row.id);
+  const errorOf = (code: ErrorCode): LastError => {
+    const { message, hint } = fail(code);
+    return { code, message, hint };
+  };
+
+  /** What a refresh needs besides the row; read before anything is committed, since reading it can fail. */
+  async function prepare(row: Connection, connector: Connector) {
+    if (row.terms === null || row.registration === null) throw fail('unsealing_failed', { detail: { row: row.id } });
+    const registration = await options.registrationOf(row.tenant, row.registration);
+    if (registration === undefined) throw fail('not_found', { detail: { registration: row.registration } });
+    const held = await sealing.openTokens(row);
+    const identity = await registrations.identity(registration, connector);
+    return { registration, held, terms: row.terms, client: { ...identity, clientId: row.terms.clientId } };
+  }
+
+  async function flight(wanted: Connection, reason: Reason): Promise<Renewal> {
+    const waits = reason === 'expired' || reason === 'rejected';
+    for (let sent = 0; ; ) {
+      const row = await store.find(wanted.tenant, wanted.id);
+      if (row === undefined || row.status === 'revoked' || row.status === 'pending') return { kind: 'gone' };
+      if (row.generation !== wanted.generation) return { kind: 'renewed', row };
+      if (row.status === 'needs_reconnect' || row.status === 'quarantined') return { kind: 'dead' };
+      const connector = options.connectorById(row.tenant, row.connector);
+      if (connector?.oauth == null) return { kind: 'gone' };
+      const settings = connector.oauth.refreshToken;
+      const now = clock.now();
+      const usable = reason !== 'rejected' && usableUntil(row.expiresAt, row.issuedAt) > now;
+
+      const { registration, held, terms, client } = await prepare(row, connector);
+      if (held.refresh_token === null || !settings.enabled) {
+        if (usable) return { kind: 'kept', row };
+        const change = { status: 'needs_reconnect', lastError: errorOf('not_renewable'), nextRefreshAt: null } as const;
+        if (!(await store.change(row, change, now))) continue;
+        await options.onChanged(row);
+        return { kind: 'dead' };
+      }
+      // A refused refresh token is tried once more when the access token has ended, and then never again.
+      const refusedBefore = row.tombstone === hashToken(held.refresh_token);
+      if (refusedBefore && row.status !== 'suspect') return { kind: 'dead' };
+      if (refusedBefore && usable) return { kind: 'kept', row };
+      if (row.lastError?.code === 'refresh_refused' && row.attempt === null && (row.nextRefreshAt ?? 0) > now) {
+        return { kind: 'postponed', retryAfterMs: (row.nextRefreshAt ?? now) - now };
+      }
+
+      let attempted: Connection;
+      if (row.attempt !== null && row.intent !== null) {
+        const { intent } = row;
+        if (intent.notBefore > now) {
+          const wait = intent.notBefore - now;
+          if (!(await worthWaiting(wait, waits && sent < settings.maxRetries))) return { kind: 'postponed', retryAfterMs: wait };
+          continue;
+        }
+        const foreign = intent.process !== processId && !options.exclusive;
+        if (foreign && intent.deadline > now) {
+          if (!waits) return { kind: 'postponed', retryAfterMs: intent.deadline - now };
+          await changed(Math.min(POLL_MS, intent.deadline - now));
+          continue;
+        }
+        const admitted = admit(terms.tokenEndpoint, registration);
+        if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted };
+        // The same attempt, the same fence: its answer was lost, or its holder is.
+        const next = { ...intent, deadline: now + DEADLINE_MS, notBefore: 0, replays: intent.replays + 1, process: processId };
+        if (!(await store.moveIntent(row, next))) continue;
+        attempted = withIntent(row, row.attempt, next);
+      } else {
+        const admitted = admit(terms.tokenEndpoint, registration);
+        if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted };
+        const attempt = newId<string>('att');
+        const intent: Intent = {
+          generation: row.generation,
+          started: now,
+          deadline: now + DEADLINE_MS,
+          notBefore: 0,
+          replays: 0,
+          process: processId,
+          epoch: 0,
+        };
+        // Durable before anything leaves: a store that cannot commit spends no refresh token.
+        if (!(await store.takeIntent(row, attempt, intent))) continue;
+        attempted = withIntent(row, attempt, intent);
+      }
+      await step('intent_committed', attempted);
+      sent += 1;
+      const result = await exchange(attempted, connector, registration, client, held, reason, usable);
+      if (result !== 'again') {
+        const again = result.kind === 'postponed' && waits && sent <= settings.maxRetries;
+        if (again && (await worthWaiting(result.retryAfterMs, true))) continue;
+        return result;
+      }
+    }
+  }
+
+  function admit(endpoint: string, registration: Registration): number {
+    return Math.max(clients.admit(registration.id), providers.admit(new URL(endpoint).origin));
+  }
+
+  async function worthWaiting(ms: number, wanted: boolean): Promise<boolean> {
+    if (!wanted || stopping || ms > MAX_WAIT_IN_CALL_MS) return false;
+    await clock.sleep(ms);
+    return !stopping;
+  }
+
+  async function changed(ms: number): Promise<void> {
+    let wake = (): void => undefined;
+    const notice = new Promise<void>((resolve) => {
+      wake = resolve;
+      waiting.add(resolve);
+    });
+    await Promise.race([notice, clock.sleep(ms)]);
+    waiting.delete(wake);
+  }
+
+  /** Sends once and settles what came. `again`: the answer was lost, and the same attempt goes out again at once. */
+  async function exchange(
+    row: Connection,
+    connector: Connector,
+    registration: Registration,
+    client: ClientIdentity,
+    held: Tokens,
+    reason: Reason,
+    usable: boolean,
+  ): Promise<Renewal | 'again'> {
+    const { attempt, intent, terms } = row;
+    if (attempt === null || intent === null || terms === null) throw fail('internal');
+    const origin = new URL(terms.tokenEndpoint).origin;
+    await step('before_send', row);
+    // A process that was held up until now may find another one at work: it must not send any more.
+    if (clock.now() > intent.deadline - SEND_MS) return { kind: 'postponed', retryAfterMs: POLL_MS };
+    let raw: RawAnswer;
+    try {
+      raw = await tokens.send({
+        issuer: terms.issuer,
+        endpoint: terms.tokenEndpoint,
+        client,
+        parameters: {
+          grant_type: 'refresh_token',
+          refresh_token: held.refresh_token ?? '',
+          ...(terms.resource === null ? {} : { resource: terms.resource }),
+          ...(terms.scopeOnRefresh == null ? {} : { scope: terms.scopeOnRefresh }),
+        },
+        timeoutMs: SEND_MS,
+      });
+    } catch (thrown) {
+      const error = asValetkeyError(thrown);
+      log.warn({ err: error, connection: row.id }, 'a refresh got no answer');
+      if (error.code === 'egress_blocked' || error.code === 'egress_insecure' || error.code === 'egress_redirect') {
+        return await misconfigured(row, attempt, error.message);
+      }
+      providers.failed(origin);
+      const atOnce = intent.replays === 0 && error.code !== 'egress_timeout' && !stopping;
+      return atOnce ? 'again' : await postpone(row, intent, connector, null);
+    }
+    await step('answer_received', row);
+    const judged = judge(raw);
+    if (judged.kind === 'tokens') {
+      providers.succeeded(origin);
+      clients.succeeded(registration.id);
+      const answer = judged.tokens;
+      await step('before_commit', row);
+      const stored = await persist.refreshed(row, attempt, held, answer, raw.sentAt, connector);
+      await step('credential_committed', row);
+      if (stored === undefined) return { kind: 'gone' };
+      await options.onChanged(stored);
+      return { kind: 'renewed', row: stored };
+    }
+    if (raw.status >= 200 && raw.status < 300) {
+      await store.stage(row, attempt, await sealing.sealStaged(row, { kind: 'refresh', raw }));
+      await step('answer_staged', row);
+    }
+    const refusal = classify(raw, judged);
+    log.warn({ connection: row.id, class: refusal.class, error: refusal.code, status: raw.status }, 'a refresh was refused');
+    await step('refusal_received', row);
+    switch (refusal.class) {
+      case 'grant_dead':
+      case 'interaction':
+        providers.succeeded(origin);
+        return await bury(row, attempt, held, refusal, usable);
+      case 'client_config': {
+        providers.succeeded(origin);
+        return await blameClient(row, attempt, registration, refusal);
+      }
+      case 'request_bug':
+        providers.succeeded(origin);
+        return await misconfigured(row, attempt, `The service refuses the refresh request: ${refusal.code}.`);
+      default:
+        providers.failed(origin, raw.retryAfterMs);
+        return await postpone(row, intent, connector, raw.retryAfterMs);
+    }
+  }
+
+  /** The attempt stays open, under its fence, until it gets a definite answer. */
+  async function postpone(
+    row: Connection,
+    intent: Intent,
+    connector: Connector,
+    retryAfterMs: number | null,
+  ): Promise<Renewal> {
+    const base = connector.oauth?.refreshToken.retryDelay ?? 1_000;
+    const wait = Math.max(retryAfterMs ?? 0, backoffMs(intent.replays, Math.max(100, base), Math.random()));
+    const now = clock.now();
+    const next: Intent = { ...intent, deadline: now, notBefore: now + wait };
+    await store.moveIntent(row, next, errorOf('refresh_postponed'));
+    return { kind: 'postponed', retryAfterMs: wait };
+  }
+
+  /** The provider says that the grant is over. Nothing is deleted; the refused token is marked. */
+  async function bury(
+    row: Connection,
+    attempt: string,
+    held: Tokens,
+    refusal: Refusal,
+    usable: boolean,
+  ): Promise<Renewal | 'again'> {
+    const suspect = usable && row.status !== 'suspect' && refusal.class === 'grant_dead';
+    const closed = await store.closeAttempt(
+      row,
+      attempt,
+      {
+        status: suspect ? 'suspect' : 'needs_reconnect',
+        lastError: errorOf(ERROR_OF[refusal.class]),
+        tombstone: hashToken(held.refresh_token ?? ''),
+        nextRefreshAt: suspect ? row.expiresAt : null,
+        staged: null,
+      },
+      clock.now(),
+    );
+    // A sibling has moved the row: whatever it found there holds, and the refusal was about an older token.
+    if (!closed) return 'again';
+    await step('attempt_closed', row);
+    const current = await store.find(row.tenant, row.id);
+    if (current === undefined) return { kind: 'gone' };
+    await options.onChanged(current);
+    await options.onDead(current, refusal);
+    return suspect ? { kind: 'kept', row: current } : { kind: 'dead' };
+  }
+
+  /** Client authentication comes before the token is looked at: nothing was spent, and no user is to blame. */
+  async function blameClient(
+    row: Connection,
+    attempt: string,
+    registration: Registration,
+    refusal: Refusal,
+  ): Promise<Renewal> {
+    clients.failed(registration.id);
+    const wait = clients.admit(registration.id);
+    const change = { lastError: errorOf('client_refused'), nextRefreshAt: clock.now() + wait, staged: null };
+    await store.closeAttempt(row, attempt, change, clock.now());
+    await step('attempt_closed', row);
+    log.error({ registration: registration.id, error: refusal.code }, 'the service does not accept our client');
+    const terms = row.terms;
+    if (registration.kind === 'dynamic' && terms !== null && refusal.code !== 'unauthorized_client') {
+      const probe = { issuer: terms.issuer, tokenEndpoint: terms.tokenEndpoint };
+      if (!(await registrations.proveAlive({ ...registration, createdAt: 0 }, probe))) return { kind: 'dead' };
+    }
+    return { kind: 'postponed', retryAfterMs: wait };
+  }
+
+  async function misconfigured(row: Connection, attempt: string, message: string): Promise<Renewal> {
+    const lastError = { ...errorOf('refresh_refused'), message };
+    const nextRefreshAt = clock.now() + MISCONFIGURED_MS;
+    await store.closeAttempt(row, attempt, { lastError, nextRefreshAt, staged: null }, clock.now());
+    await step('attempt_closed', row);
+    return { kind: 'postponed', retryAfterMs: MISCONFIGURED_MS };
+  }
+
+  return {
+    inFlight: flights,
+    async renew(row, reason) {
+      const key = `${row.tenant}/${row.id}/${row.generation}`;
+      const running = flights.get(key);
+      if (running !== undefined) return await running;
+      const work = flight(row, reason)
+        .catch((thrown: unknown): Renewal => {
+          log.error({ err: asValetkeyError(thrown), connection: row.id }, 'a refresh failed inside the gateway');
+          return { kind: 'postponed', retryAfterMs: 1_000 };
+        })
+        .finally(() => flights.delete(key));
+      flights.set(key, work);
+      return await work;
+    },
+    wake() {
+      for (const resolve of waiting) resolve();
+    },
+    async stop() {
+      stopping = true;
+      while (flights.size > 0) await Promise.all(flights.values());
+    },
+  };
+}
+
+function withIntent(row: Connection, attempt: string, intent: Intent): Connection {
+  return { ...row, attempt, intent, intentText: JSON.stringify(intent) };
+}

@@ -1,0 +1,156 @@
+import type { Clock } from '../clock.ts';
+import type { Connector } from '../connectors/connector.ts';
+import { asValetkeyError, fail } from '../errors.ts';
+import { newId, type ConnectorId, type TenantId } from '../ids.ts';
+import type { Log } from '../log.ts';
+import { Secret } from '../secret.ts';
+import type { ConnectStore } from './connect-store.ts';
+import { backoffMs, type Connection, type Tokens } from './connection.ts';
+import type { Registrations } from './registration.ts';
+import type { Sealing } from './sealing.ts';
+import type { ConnectionStore, RevocationRow } from './store.ts';
+import { judge } from './token-answer.ts';
+
+/** What became of the tokens at the service; the connection here is gone in every case. */
+export type UpstreamRevocation =
+  | 'revoked'
+  /** The service did not take it yet; tried for a day. */
+  | 'pending'
+  /** The service has no way to do it: its own settings page is the place. */
+  | 'unsupported'
+  /** Another connection lives on the same account and registration, which the service would end with it. */
+  | 'shared'
+  | 'nothing_to_revoke';
+
+/** Sealed in the outbox row. */
+type Outgoing = {
+  issuer: string;
+  endpoint: string;
+  connector: ConnectorId;
+  registration: string;
+  refreshToken: string | null;
+  accessToken: string | null;
+};
+
+const KEPT_MS = 86_400_000;
+const CLAIM_MS = 60_000;
+
+export type Revoke = {
+  disconnect(row: Connection): Promise<{ done: boolean; upstream: UpstreamRevocation }>;
+  /** Tokens that came too late for a connection that is gone. */
+  late(row: Connection, tokens: Tokens): Promise<void>;
+  /** One round over what is due. */
+  run(): Promise<void>;
+};
+
+export function createRevoke(options: {
+  store: ConnectionStore;
+  registrationOf: ConnectStore['registration'];
+  registrations: Registrations;
+  tokens: import('./token-request.ts').TokenEndpoint;
+  sealing: Sealing;
+  clock: Clock;
+  log: Log;
+  connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
+}): Revoke {
+  const { store, registrations, tokens, sealing, clock, log } = options;
+
+  async function outgoing(row: Connection, held: Tokens): Promise<RevocationRow | null> {
+    if (row.terms === null || row.terms.revocationEndpoint === null || row.registration === null) return null;
+    const id = newId<string>('tok');
+    const payload: Outgoing = {
+      issuer: row.terms.issuer,
+      endpoint: row.terms.revocationEndpoint,
+      connector: row.connector,
+      registration: row.registration,
+      refreshToken: held.refresh_token,
+      accessToken: held.access_token,
+    };
+    const now = clock.now();
+    return {
+      tenant: row.tenant,
+      id,
+      connection: row.id,
+      sealed: await sealing.sealFor(row.tenant, id, 'revocation', payload),
+      attempts: 0,
+      nextAttemptAt: now,
+      expiresAt: now + KEPT_MS,
+    };
+  }
+
+  /** A provider ends the whole grant of a client and a person, so a sibling on the same account would die with it. */
+  async function isShared(row: Connection): Promise<boolean> {
+    if (row.registration === null || row.accountSubject === null) return false;
+    const siblings = await store.list({ tenant: row.tenant, registration: row.registration });
+    return siblings.some(
+      (other) =>
+        other.id !== row.id &&
+        other.accountSubject === row.accountSubject &&
+        (other.status === 'connected' || other.status === 'suspect'),
+    );
+  }
+
+  async function attempt(row: RevocationRow): Promise<boolean> {
+    const now = clock.now();
+    const wait = Math.max(CLAIM_MS, backoffMs(row.attempts, 30_000, Math.random()));
+    if (!(await store.claimRevocation(row, now + wait))) return false;
+    const payload = await sealing.openFor<Outgoing>(row.tenant, row.id, 'revocation', row.sealed);
+    const registration = await options.registrationOf(row.tenant, payload.registration as never);
+    const connector = options.connectorById(row.tenant, payload.connector);
+    if (registration === undefined || (registration.kind === 'static' && connector === undefined)) {
+      await store.removeRevocation(row);
+      return false;
+    }
+    const client = await registrations.identity(registration, connector as Connector);
+    let done = true;
+    // The refresh token first: with it goes the grant (RFC 7009 §2.1).
+    for (const hint of ['refresh_token', 'access_token'] as const) {
+      const token = hint === 'refresh_token' ? payload.refreshToken : payload.accessToken;
+      if (token === null) continue;
+      try {
+        const { issuer, endpoint } = payload;
+        const raw = await tokens.revoke({ issuer, endpoint, client, token: new Secret(token), hint });
+        // Unknown or revoked already is what was wanted; a server that cannot revoke this kind will not learn it.
+        const judged = judge(raw);
+        const settled =
+          raw.status < 300 ||
+          (raw.status === 400 && !(judged.kind === 'refusal' && /^invalid_client$/.test(judged.code))) ||
+          (judged.kind === 'refusal' && judged.code === 'unsupported_token_type');
+        done &&= settled;
+      } catch (error) {
+        log.warn({ err: asValetkeyError(error), connection: row.connection }, 'a revocation got no answer');
+        done = false;
+      }
+    }
+    if (done || row.expiresAt <= now) await store.removeRevocation(row);
+    return done;
+  }
+
+  return {
+    async disconnect(row) {
+      const held = row.sealed === null ? undefined : await sealing.openTokens(row);
+      const shared = await isShared(row);
+      const outbox = held === undefined || shared ? null : await outgoing(row, held);
+      const done = await store.disconnect(row, outbox, clock.now());
+      if (!done) return { done, upstream: 'pending' };
+      if (held === undefined) return { done, upstream: 'nothing_to_revoke' };
+      if (shared) return { done, upstream: 'shared' };
+      if (outbox === null) return { done, upstream: 'unsupported' };
+      return { done, upstream: (await attempt(outbox).catch(() => false)) ? 'revoked' : 'pending' };
+    },
+    async late(row, held) {
+      const outbox = await outgoing(row, held);
+      if (outbox === null) return;
+      await store.addRevocation(outbox);
+      log.info({ connection: row.id }, 'tokens that came after a disconnect are revoked');
+      await attempt(outbox).catch((error: unknown) => log.warn({ err: error }, 'a late revocation failed'));
+    },
+    async run() {
+      for (const row of await store.dueRevocations(clock.now(), 50)) {
+        await attempt(row).catch((thrown: unknown) => {
+          log.warn({ err: thrown instanceof Error ? thrown : fail('internal') }, 'a revocation failed');
+        });
+      }
+    },
+  };
+}

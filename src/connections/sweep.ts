@@ -1,0 +1,92 @@
+import type { Clock } from '../clock.ts';
+import { asValetkeyError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Connection } from './connection.ts';
+import type { LiveCredentials } from './live.ts';
+import type { Refresh } from './refresh.ts';
+import type { ConnectionStore } from './store.ts';
+
+const EVERY_MS = 5_000;
+const ROWS = 500;
+const AT_ONCE = 16;
+const STAGED_MS = 60_000;
+
+export type Sweep = {
+  /** Attempts and answers that a stop left behind, then a round every five seconds. */
+  start(): Promise<void>;
+  round(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+/** Finds what nobody waits for: attempts whose holder is late, refreshes that are due, revocations, uses to be written. */
+export function createSweep(options: {
+  store: ConnectionStore;
+  live: LiveCredentials;
+  refresh: Refresh;
+  revoke: { run(): Promise<void> };
+  recoverStaged: (minimumAgeMs: number) => Promise<number>;
+  clock: Clock;
+  log: Log;
+  exclusive: boolean;
+}): Sweep {
+  const { store, live, refresh, clock, log } = options;
+  let rounds = 0;
+  let running: Promise<void> | undefined;
+  let end: (() => void) | undefined;
+
+  /** Ahead of time only what is in use: who comes back later pays one refresh then. */
+  const wanted = (row: Connection): boolean =>
+    row.attempt !== null || row.status === 'suspect' || (row.lastUsedAt ?? 0) >= (row.lastRefreshAt ?? row.issuedAt);
+
+  async function writeUses(): Promise<void> {
+    for (const entry of live.unwritten()) {
+      const at = entry.usedAt;
+      await store.used(entry.tenant, entry.id, at);
+      entry.writtenUse = at;
+    }
+  }
+
+  async function renewAll(rows: readonly Connection[]): Promise<void> {
+    const queue = [...rows];
+    const work = async (): Promise<void> => {
+      for (let row = queue.shift(); row !== undefined; row = queue.shift()) {
+        if (wanted(row)) await refresh.renew(row, row.attempt === null ? 'ahead' : 'sweep');
+        else await store.change(row, { nextRefreshAt: null }, row.updatedAt);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+  }
+
+  async function round(): Promise<void> {
+    // Uses first: they decide what is renewed ahead of time.
+    await writeUses();
+    await renewAll(await store.due(clock.now(), ROWS));
+    await options.revoke.run();
+    rounds += 1;
+    if (rounds % 12 === 0) await options.recoverStaged(STAGED_MS);
+  }
+
+  function tick(): void {
+    if (running !== undefined) return;
+    running = round()
+      .catch((thrown: unknown) => log.error({ err: asValetkeyError(thrown) }, 'a sweep over the connections failed'))
+      .finally(() => {
+        running = undefined;
+      });
+  }
+
+  return {
+    round,
+    async start() {
+      // A younger answer may be in the hands of another process.
+      await options.recoverStaged(options.exclusive ? 0 : STAGED_MS);
+      if (options.exclusive) void renewAll(await store.open()).catch((error: unknown) => log.error({ err: error }, 'left-over refreshes could not be settled'));
+      end = clock.every(EVERY_MS, tick);
+    },
+    async stop() {
+      end?.();
+      await running;
+      await writeUses();
+    },
+  };
+}

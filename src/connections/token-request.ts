@@ -1,0 +1,116 @@
+import {
+  allowInsecureRequests,
+  ClientSecretBasic,
+  ClientSecretPost,
+  customFetch,
+  genericTokenEndpointRequest,
+  None,
+  revocationRequest,
+  type ClientAuth,
+} from 'oauth4webapi';
+import type { Clock } from '../clock.ts';
+import type { Egress, OutboundRequest } from '../egress/egress.ts';
+import { fail } from '../errors.ts';
+import type { Secret } from '../secret.ts';
+import type { RawAnswer } from './token-answer.ts';
+
+/** Who we are at a token endpoint: exactly one method per request, never probed (a failed try may burn a code). */
+export type ClientIdentity = { clientId: string; authMethod: string; secret: Secret | undefined };
+
+export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'none'] as const;
+
+export type TokenEndpoint = {
+  /**
+   * One request on a connection of its own, without a repeat, a redirect or a cancel from outside.
+   * @throws ValetkeyError egress_* when no answer came: what became of the request is then unknown
+   */
+  send(request: {
+    issuer: string;
+    endpoint: string;
+    client: ClientIdentity;
+    parameters: Record<string, string>;
+    timeoutMs: number;
+  }): Promise<RawAnswer>;
+  /** RFC 7009. */
+  revoke(request: {
+    issuer: string;
+    endpoint: string;
+    client: ClientIdentity;
+    token: Secret;
+    hint: 'refresh_token' | 'access_token';
+  }): Promise<RawAnswer>;
+};
+
+/** Larger answers are no token answers. */
+const MAX_BYTES = 64 * 1024;
+
+export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): TokenEndpoint {
+  const { egress, clock } = options;
+
+  /** Lets the OAuth library write the request and keeps the answer from it: it refuses most of what services send. */
+  function capture(timeoutMs: number) {
+    const sentAt = clock.now();
+    let raw: RawAnswer | undefined;
+    const send = async (url: string, init: { method: string; headers: Record<string, string>; body?: unknown }) => {
+      const request: OutboundRequest = {
+        method: init.method,
+        headers: init.headers,
+        timeoutMs,
+        maxBytes: MAX_BYTES,
+        freshConnection: true,
+      };
+      if (init.body !== undefined && init.body !== null) request.body = String(init.body as URLSearchParams);
+      const answer = await egress.request(url, request);
+      raw = {
+        status: answer.status,
+        contentType: answer.headers.get('content-type') ?? '',
+        body: answer.body.toString('utf8'),
+        retryAfterMs: retryAfter(answer.headers.get('retry-after'), clock.now()),
+        sentAt,
+      };
+      return new Response(null, { status: 200 });
+    };
+    return {
+      // Plain http is judged by egress, which knows what the operator allowed.
+      options: { [customFetch]: send, [allowInsecureRequests]: true },
+      answer(): RawAnswer {
+        if (raw === undefined) throw fail('internal', { detail: { reason: 'a token request without an answer' } });
+        return raw;
+      },
+    };
+  }
+
+  return {
+    async send({ issuer, endpoint, client, parameters, timeoutMs }) {
+      const { grant_type: grantType = '', ...rest } = parameters;
+      const captured = capture(timeoutMs);
+      const server = { issuer, token_endpoint: endpoint };
+      const identity = { client_id: client.clientId };
+      await genericTokenEndpointRequest(server, identity, authentication(client), grantType, rest, captured.options);
+      return captured.answer();
+    },
+    async revoke({ issuer, endpoint, client, token, hint }) {
+      const captured = capture(10_000);
+      const server = { issuer, revocation_endpoint: endpoint };
+      await revocationRequest(server, { client_id: client.clientId }, authentication(client), token.unwrap(), {
+        ...captured.options,
+        additionalParameters: { token_type_hint: hint },
+      });
+      return captured.answer();
+    },
+  };
+}
+
+function authentication(client: ClientIdentity): ClientAuth {
+  if (client.authMethod === 'none' || client.secret === undefined) return None();
+  return client.authMethod === 'client_secret_post'
+    ? ClientSecretPost(client.secret.unwrap())
+    : ClientSecretBasic(client.secret.unwrap());
+}
+
+/** RFC 9110 §10.2.3: seconds or a date; at most a day is believed. */
+export function retryAfter(field: string | null, now: number): number | null {
+  if (field === null) return null;
+  const ms = /^\d+$/.test(field.trim()) ? Number(field) * 1_000 : Date.parse(field) - now;
+  return Number.isFinite(ms) ? Math.min(Math.max(0, ms), 86_400_000) : null;
+}
