@@ -43,7 +43,7 @@ const CONFIG_READERS = new Set(['main', 'cli', 'server']);
 const PACKAGES: Record<string, { in: string[]; types?: string[] }> = {
   '@modelcontextprotocol/node': { in: ['test-server'] },
   '@modelcontextprotocol/server': { in: ['test-server'] },
-  '@hono/node-server': { in: ['web'] },
+  '@hono/node-server': { in: ['web', '*/routes'] },
   commander: { in: ['main', 'cli'] },
   hono: {
     in: ['web', 'identity', 'connections', 'authorization-server', 'protected-resource', 'admin', 'server', 'gateway'],
