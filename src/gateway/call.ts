@@ -3,7 +3,13 @@ import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import type { Connectors } from '../connectors/connectors.ts';
 import type { Credential } from '../connectors/credential.ts';
-import type { Exchange, Kind, ReplySink, UpstreamRequest } from '../connectors/kinds/kind.ts';
+import {
+  headerText,
+  type Exchange,
+  type Kind,
+  type ReplySink,
+  type UpstreamRequest,
+} from '../connectors/kinds/kind.ts';
 import { asValetkeyError, fail, type ValetkeyError } from '../errors.ts';
 import { newId, type FlowId } from '../ids.ts';
 import type { Principal } from '../identity/principal.ts';
@@ -155,7 +161,7 @@ export class Call implements ReplySink {
     else this.#credentialed(answer);
   }
 
-  #credentialed(answer: CredentialAnswer | null): void {
+  #credentialed(answer: CredentialAnswer): void {
     if (this.#over) return;
     if (isCredentialRefusal(answer)) return this.#withoutCredential(answer);
     if (answer === null && this.#connector.document.auth.type !== 'none') return this.#withoutCredential(null);
@@ -264,26 +270,26 @@ export class Call implements ReplySink {
         this.output.answer(meaning.status, meaning.body);
         return this.#done('error');
       case 'unauthorized':
-        return this.#unauthorized(headers);
+        return this.#rejected(401, headers);
       case 'scopes':
-        return this.#prompt({ refusal: 'missing_scopes', scopes: meaning.scopes });
+        return this.#rejected(403, headers);
       case 'failed':
         return this.#fail(meaning.error, meaning.error.status, meaning.retryAfterMs);
     }
   }
 
-  #unauthorized(headers: IncomingHttpHeaders): void {
+  #rejected(status: 401 | 403, headers: IncomingHttpHeaders): void {
     const credential = this.#credential;
-    if (credential === null || this.#connector.document.auth.type !== 'oauth2') return this.#prompt(null);
+    if (credential === null || this.#connector.oauth === null) return this.#prompt(null);
     if (this.#retried) return this.#prompt({ refusal: 'needs_reconnect' });
     this.#retried = true;
-    const wwwAuthenticate = headers['www-authenticate'];
+    const challenge = headerText(headers, 'www-authenticate');
     const answer = this.#deps.connections.rejected(this.#connector, this.#principal, credential, {
-      status: 401,
-      wwwAuthenticate: typeof wwwAuthenticate === 'string' ? wwwAuthenticate : null,
+      status,
+      wwwAuthenticate: challenge === '' ? null : challenge,
     });
     this.#later(answer, (settled) => {
-      if (isCredentialRefusal(settled)) return this.#prompt(settled);
+      if (settled === null || isCredentialRefusal(settled)) return this.#prompt(settled);
       this.#credential = settled;
       this.#send(this.#session?.upstream ?? null);
     });
@@ -352,7 +358,8 @@ export class Call implements ReplySink {
 
   #refuse(refusal: RpcRefusal, headers: readonly string[] = []): void {
     this.output.answer(refusal.status, rpcError(refusal), headers);
-    this.#done('refused', String(refusal.data?.['code'] ?? refusal.code));
+    const code = refusal.data?.['code'];
+    this.#done('refused', typeof code === 'string' ? code : `rpc${refusal.code}`);
   }
 
   #tooMany(waitMs: number): void {

@@ -33,7 +33,11 @@ export function createPrompts(connections: ConnectionSource, connectors: Pick<Co
         const text = `The sign-in at ${title} could not be renewed just now. Try again in a moment.`;
         return { text, data: { flow, retryAfterMs: refusal.retryAfterMs ?? 1_000 }, code: refusal.refusal, flow };
       }
-      const { scopes } = refusal;
+      const { scopes, exhausted } = refusal;
+      if (exhausted === true) {
+        const text = `${title} asks for permissions that the connected account does not give: ${scopes?.join(' ')}. Ask its administrator.`;
+        return { text, data: { flow, scopes }, code: refusal.refusal, flow };
+      }
       const { url, expiresAt } = await connections.connectUrl(connector, principal, {
         flow,
         ...(scopes === undefined ? {} : { scopes }),

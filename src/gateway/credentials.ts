@@ -8,10 +8,13 @@ import type { Principal } from '../identity/principal.ts';
 export type CredentialRefusal = {
   refusal: 'connection_required' | 'needs_reconnect' | 'missing_scopes' | 'temporarily_unavailable';
   scopes?: readonly string[] | undefined;
+  /** The missing scopes were asked for before: asking again would lead nowhere. */
+  exhausted?: boolean | undefined;
   retryAfterMs?: number | undefined;
 };
 
-export type CredentialAnswer = Credential | CredentialRefusal;
+/** Null: this connector has none, or none yet. */
+export type CredentialAnswer = Credential | CredentialRefusal | null;
 
 /** What the gateway needs of the room that holds people's connections. */
 export type ConnectionSource = {
@@ -30,11 +33,11 @@ export type ConnectionSource = {
 };
 
 export type Credentials = {
-  /** Null: this connector has none, or none yet. Synchronous when it is in memory. */
-  get(connector: Connector, principal: Principal): CredentialAnswer | null | Promise<CredentialAnswer | null>;
+  /** Synchronous when it is in memory. */
+  get(connector: Connector, principal: Principal): CredentialAnswer | Promise<CredentialAnswer>;
 };
 
-export function isCredentialRefusal(answer: CredentialAnswer | null): answer is CredentialRefusal {
+export function isCredentialRefusal(answer: CredentialAnswer): answer is CredentialRefusal {
   return answer !== null && 'refusal' in answer;
 }
 

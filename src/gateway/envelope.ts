@@ -154,8 +154,8 @@ function readBatch(headers: IncomingHttpHeaders, json: unknown[], text: string):
     }
     batch.push(message);
   }
-  const first = batch.find((message) => message.kind === 'request') ?? (batch[0] as Message);
-  return { ...first, era: 'legacy', batch, text };
+  const first = batch.find((message) => message.kind === 'request') ?? batch[0];
+  return { ...(first as Message), era: 'legacy', batch, text };
 }
 
 function metaOf(params: Message['params']): Record<string, unknown> | undefined {

@@ -3,9 +3,12 @@ import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import type { Connectors } from '../connectors/connectors.ts';
 import { createMcpKind } from '../connectors/kinds/mcp/mcp.ts';
+import { listTools, probe, type Probe } from '../connectors/kinds/mcp/probe.ts';
+import type { UpstreamTool } from '../connectors/tools.ts';
 import type { Database } from '../database/database.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fail } from '../errors.ts';
+import type { Principal } from '../identity/principal.ts';
 import type { TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { ProtectedResource } from '../protected-resource/protected-resource.ts';
@@ -13,7 +16,7 @@ import { answerDocument, mountMetadata } from '../protected-resource/routes.ts';
 import type { Web } from '../web/web.ts';
 import { Call, type CallDeps } from './call.ts';
 import { createPrompts } from './connect-prompt.ts';
-import { createCredentials, type ConnectionSource } from './credentials.ts';
+import { createCredentials, isCredentialRefusal, type ConnectionSource } from './credentials.ts';
 import type { ListSeen } from './lists.ts';
 import { Output } from './output.ts';
 import { createRate } from './rate.ts';
@@ -25,9 +28,21 @@ import { SessionRequest } from './stream.ts';
 import { createTraffic } from './traffic.ts';
 
 export type Gateway = {
-  /** Ends open streams, lets calls in flight finish elsewhere (`web.close`), and writes what is recorded. */
+  /**
+   * What the upstream lists for this principal, or for anyone when the principal has no credential.
+   * @throws ValetkeyError upstream_unauthorized, upstream_failed, upstream_invalid, egress_*
+   */
+  listTools(connector: Connector, principal: Principal): Promise<UpstreamTool[]>;
+  /** What the upstream is and whether it lets this principal in; what goes wrong is in the answer. */
+  probe(
+    connector: Connector,
+    principal: Principal,
+  ): Promise<Omit<Probe, 'error'> & { durationMs: number; error: Problem | null }>;
+  /** Ends open streams, waits for the calls that `web.close` lets finish or cuts, and writes what is recorded. */
   stop(): Promise<void>;
 };
+
+type Problem = { code: string; message: string; hint: string };
 
 const PATH = /^\/mcp\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})(\/\.well-known\/[a-z-]+)?$/;
 
@@ -51,6 +66,7 @@ export function createGateway(options: {
   const rate = createRate();
   const traffic = createTraffic({ store: createStore(options.database), clock, log });
   const open = new Set<Call | SessionRequest>();
+  let idle: (() => void) | undefined;
   const deps: CallDeps = {
     protectedResource,
     connectors,
@@ -95,7 +111,10 @@ export function createGateway(options: {
         ? new Call(deps, request, response, connector, output)
         : new SessionRequest(deps, request, response, connector, output);
     open.add(call);
-    response.once('close', () => open.delete(call));
+    response.once('close', () => {
+      open.delete(call);
+      if (open.size === 0) idle?.();
+    });
     call.begin();
   }
 
@@ -120,11 +139,41 @@ export function createGateway(options: {
   });
   const stopSweep = clock.every(60_000, () => rate.sweep(clock.now()));
 
+  async function upstreamFor(connector: Connector, principal: Principal): Promise<Parameters<typeof probe>[0]> {
+    const answer = await deps.credentials.get(connector, principal);
+    return {
+      kind,
+      connector,
+      credential: isCredentialRefusal(answer) ? null : answer,
+      signal: AbortSignal.timeout(connector.document.limits.timeoutSeconds * 1000),
+    };
+  }
+
   return {
+    async listTools(connector, principal) {
+      const upstream = await upstreamFor(connector, principal);
+      const tools = await listTools(upstream);
+      deps.listSeen(connector, principal, upstream.credential, tools);
+      return tools;
+    },
+    async probe(connector, principal) {
+      const begun = clock.monotonic();
+      const found = await probe(await upstreamFor(connector, principal));
+      const { error } = found;
+      return {
+        ...found,
+        durationMs: Math.round(clock.monotonic() - begun),
+        error: error === null ? null : { code: error.code, message: error.message, hint: error.hint },
+      };
+    },
     async stop() {
+      for (const call of open) call.stop();
+      await new Promise<void>((resolve) => {
+        if (open.size === 0) resolve();
+        else idle = resolve;
+      });
       stopWatch();
       stopSweep();
-      for (const call of open) call.stop();
       await traffic.stop();
     },
   };

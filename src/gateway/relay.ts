@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Exchange } from '../connectors/kinds/kind.ts';
+import { headerText, type Exchange } from '../connectors/kinds/kind.ts';
 import { fail, type ValetkeyError } from '../errors.ts';
 import type { Output } from './output.ts';
 import { rewriteEvents, rewriteJson, type Change, type Rewriter } from './rewrite.ts';
@@ -54,7 +54,7 @@ export class Relay {
     change: Change | undefined,
     limits: { total: number },
   ): Relay | ValetkeyError {
-    const type = String(headers['content-type'] ?? '');
+    const type = headerText(headers, 'content-type');
     const encoding = headers['content-encoding'];
     const own = sessionId === undefined ? [] : ['mcp-session-id', sessionId];
     const held = Math.min(limits.total, MAX_HELD);

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Connector } from '../connectors/connector.ts';
-import type { Exchange, ReplySink } from '../connectors/kinds/kind.ts';
+import { headerText, type Exchange, type ReplySink } from '../connectors/kinds/kind.ts';
 import { mayUse } from '../connectors/connector.ts';
 import { asValetkeyError, fail, type ValetkeyError } from '../errors.ts';
 import { newId, type FlowId } from '../ids.ts';
@@ -91,7 +91,7 @@ export class SessionRequest implements ReplySink {
     else this.#credentialed(answer);
   }
 
-  #credentialed(answer: CredentialAnswer | null): void {
+  #credentialed(answer: CredentialAnswer): void {
     if (this.#over) return;
     const session = this.#session;
     if (isCredentialRefusal(answer)) return this.#notAllowed();
@@ -119,7 +119,7 @@ export class SessionRequest implements ReplySink {
     this.#exchange = exchange;
     this.#quiet = 0;
     if (status < 300 && this.#request.method === 'GET') {
-      const type = String(headers['content-type'] ?? '');
+      const type = headerText(headers, 'content-type');
       const isStream = /^text\/event-stream\s*(;|$)/i.test(type);
       const relay = isStream
         ? Relay.begin(this.output, 200, headers, exchange, undefined, undefined, { total: Infinity })

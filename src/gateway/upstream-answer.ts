@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { headerText } from '../connectors/kinds/kind.ts';
 import { fail, type ValetkeyError } from '../errors.ts';
 
 /** What an answer outside of 2xx means to us. An upstream's status never becomes ours by itself. */
@@ -8,16 +9,14 @@ export type Meaning =
   /** The credential is missing or no longer good. */
   | { kind: 'unauthorized' }
   /** RFC 6750 §3.1: more scopes are needed than the credential has. */
-  | { kind: 'scopes'; scopes: string[] }
+  | { kind: 'scopes' }
   | { kind: 'failed'; error: ValetkeyError; retryAfterMs?: number };
 
 export function meaningOf(status: number, headers: IncomingHttpHeaders, body: Buffer): Meaning {
-  const challenge = String(headers['www-authenticate'] ?? '');
   if (status === 401) return { kind: 'unauthorized' };
   if (status === 403) {
-    const scope = /error="?insufficient_scope/.test(challenge) ? (/scope="([^"]*)"/.exec(challenge)?.[1] ?? '') : null;
-    if (scope !== null) return { kind: 'scopes', scopes: scope.split(' ').filter((item) => item !== '') };
-    return { kind: 'failed', error: fail('upstream_forbidden') };
+    const scopes = /\berror="?insufficient_scope\b/i.test(headerText(headers, 'www-authenticate'));
+    return scopes ? { kind: 'scopes' } : { kind: 'failed', error: fail('upstream_forbidden') };
   }
   if (status === 429) {
     const seconds = Number(headers['retry-after']);

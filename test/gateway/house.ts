@@ -129,8 +129,9 @@ export async function openHouse(connections: ConnectionSource = nobody): Promise
     },
     logs: () => lines.join(''),
     async close() {
+      const closed = web.close(0);
       await gateway.stop();
-      await web.close(0);
+      await closed;
       connectors.close();
       await egress.close();
       await database.close();

@@ -37,3 +37,9 @@ export type Kind = {
   /** Never throws: what goes wrong reaches the sink. The client's credential is not known here, nor may it be. */
   exchange(request: UpstreamRequest, credential: Credential | null, sink: ReplySink): Exchange;
 };
+
+/** One header of a reply as text; a name that came twice, against what it is, is told apart by a comma. */
+export function headerText(headers: IncomingHttpHeaders, name: string): string {
+  const value = headers[name];
+  return typeof value === 'string' ? value : (value ?? []).join(', ');
+}

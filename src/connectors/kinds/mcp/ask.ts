@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Connector } from '../../connector.ts';
 import type { Credential } from '../../credential.ts';
 import { fail, type ValetkeyError } from '../../../errors.ts';
-import type { Kind, ReplySink } from '../kind.ts';
+import { headerText, type Kind, type ReplySink } from '../kind.ts';
 
 /** What an upstream answered to a message of our own. */
 export type Answer = {
@@ -46,7 +46,7 @@ export async function ask(
       replyStart(started, startHeaders) {
         status = started;
         received = startHeaders;
-        stream = /^text\/event-stream/i.test(String(startHeaders['content-type'] ?? ''));
+        stream = /^text\/event-stream/i.test(headerText(startHeaders, 'content-type'));
       },
       replyData(chunk) {
         size += chunk.length;
