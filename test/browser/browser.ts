@@ -53,18 +53,31 @@ export async function signInAndConsent(page: Page, url: string, person: Person, 
 
 export function surfaceOf(page: Page): Surface {
   return {
-    view: async () => viewOf(page.url(), await page.content()),
+    view: () => settledView(page),
     async submit(form: Form, values, button) {
       const locator = page.locator('form').nth(form.index);
       for (const [name, value] of Object.entries(values)) await locator.locator(`[name="${name}"]`).fill(value);
       await moved(page, () => locator.getByRole('button', { name: button, exact: true }).first().click());
     },
-    async awaitRefresh() {
-      const from = page.url();
+    async awaitRefresh(from) {
       await page.waitForURL((url) => url.href !== from, { timeout: 10_000 });
     },
     evidence: async () => `Screenshot: ${await screenshot(page, `stuck-${new URL(page.url()).pathname}`)}`,
   };
+}
+
+/** Chromium gives no content while a page that goes on by itself is going. */
+async function settledView(page: Page): Promise<View> {
+  for (let attempt = 0; ; attempt += 1) {
+    const url = page.url();
+    try {
+      await page.waitForLoadState('load');
+      const html = await page.content();
+      if (page.url() === url) return viewOf(url, html);
+    } catch (error) {
+      if (attempt > 20) throw error;
+    }
+  }
 }
 
 async function moved(page: Page, act: () => Promise<void>): Promise<void> {

@@ -23,8 +23,8 @@ export interface View {
 export interface Surface {
   view(): Promise<View>;
   submit(form: Form, values: Record<string, string>, button: string): Promise<void>;
-  /** Waits until the page that refreshes by itself has become another one. */
-  awaitRefresh(): Promise<void>;
+  /** Waits until the page at `from`, which goes on by itself, has become another one. */
+  awaitRefresh(from: string): Promise<void>;
   /** Called when the walk is lost; what it returns goes into the error. */
   evidence?(): Promise<string>;
 }
@@ -56,7 +56,7 @@ export async function walk(surface: Surface, person: Person, options: WalkOption
     if (passed.some((before) => before.url === view.url && before.text === view.text)) break;
     passed.push(view);
     if (view.refreshes) {
-      await surface.awaitRefresh();
+      await surface.awaitRefresh(view.url);
       continue;
     }
     const signIn = view.forms.find((form) => form.fields.includes('password'));
