@@ -34,15 +34,10 @@ export type Gateway = {
    */
   listTools(connector: Connector, principal: Principal): Promise<UpstreamTool[]>;
   /** What the upstream is and whether it lets this principal in; what goes wrong is in the answer. */
-  probe(
-    connector: Connector,
-    principal: Principal,
-  ): Promise<Omit<Probe, 'error'> & { durationMs: number; error: Problem | null }>;
+  probe(connector: Connector, principal: Principal): Promise<Probe>;
   /** Ends open streams, waits for the calls that `web.close` lets finish or cuts, and writes what is recorded. */
   stop(): Promise<void>;
 };
-
-type Problem = { code: string; message: string; hint: string };
 
 const PATH = /^\/mcp\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})(\/\.well-known\/[a-z-]+)?$/;
 
@@ -156,16 +151,7 @@ export function createGateway(options: {
       deps.listSeen(connector, principal, upstream.credential, tools);
       return tools;
     },
-    async probe(connector, principal) {
-      const begun = clock.monotonic();
-      const found = await probe(await upstreamFor(connector, principal));
-      const { error } = found;
-      return {
-        ...found,
-        durationMs: Math.round(clock.monotonic() - begun),
-        error: error === null ? null : { code: error.code, message: error.message, hint: error.hint },
-      };
-    },
+    probe: async (connector, principal) => await probe(await upstreamFor(connector, principal)),
     async stop() {
       for (const call of open) call.stop();
       await new Promise<void>((resolve) => {
