@@ -12,6 +12,6 @@ describe('docs/dependencies.md', () => {
     const rows = [...page.matchAll(/^\| (`[^|]+) \| ([^|]+) \|/gm)];
     const named = rows.flatMap(([, names = '']) => [...names.matchAll(/`([^`]+)`/g)].map(([, name]) => name));
     expect(named.toSorted()).toEqual(wanted.toSorted());
-    for (const [, names, why = ''] of rows) expect(why.trim(), names).toMatch(/^[A-Z].+\.$/);
+    for (const [, names, why = ''] of rows) expect(why.trim(), names).toMatch(/^[A-Z`].+\.$/);
   });
 });
