@@ -13,8 +13,8 @@ export type Probe = {
   /** What its revisions begin with: `server/discover` (modern) or `initialize` (legacy). */
   eras: ('modern' | 'legacy')[];
   transport: 'streamable-http' | 'sse' | null;
-  /** `none`: it answers without a credential; `required`: it asks for one that is not there. */
-  auth: 'none' | 'accepted' | 'required' | 'rejected';
+  /** `open`: it answered without a credential; `accepted` and `refused`: with one. */
+  auth: 'open' | 'required' | 'accepted' | 'refused' | 'unknown';
   server: { name: string; version: string } | null;
   /** How many it lists; null when it does not say. */
   tools: number | null;
@@ -82,7 +82,7 @@ export async function probe(upstream: Upstream): Promise<Probe> {
     protocolVersion: null,
     eras: [],
     transport: null,
-    auth: 'none',
+    auth: 'unknown',
     server: null,
     tools: null,
     error: null,
@@ -112,7 +112,7 @@ function note(found: Probe, upstream: Upstream, era: 'modern' | 'legacy', versio
   found.transport = 'streamable-http';
   found.eras.push(era);
   found.protocolVersion ??= version;
-  found.auth = upstream.credential === null ? 'none' : 'accepted';
+  found.auth = upstream.credential === null ? 'open' : 'accepted';
   const { name, version: release } = (server ?? {}) as { name?: unknown; version?: unknown };
   if (typeof name === 'string') found.server = { name, version: typeof release === 'string' ? release : '' };
 }
@@ -120,7 +120,7 @@ function note(found: Probe, upstream: Upstream, era: 'modern' | 'legacy', versio
 function judge(found: Probe, upstream: Upstream, statuses: number[]): void {
   if (statuses.some((status) => status === 401 || status === 403)) {
     found.transport = 'streamable-http';
-    found.auth = upstream.credential === null ? 'required' : 'rejected';
+    found.auth = upstream.credential === null ? 'required' : 'refused';
   } else if (statuses.some((status) => status >= 500)) {
     found.error = fail('upstream_failed', { detail: { statuses } });
   } else if (statuses.some((status) => status >= 300 && status < 400)) {
