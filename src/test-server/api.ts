@@ -92,7 +92,7 @@ export function describeCaller(caller: Caller): Record<string, unknown> {
   return { subject, name, scopes, clientId, tokenGeneration: generation, audience, credentialHeader: header };
 }
 
-export function parse<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+function parse<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;

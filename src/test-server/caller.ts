@@ -144,6 +144,6 @@ export function createCallers(options: {
 }
 
 /** A token for the whole service serves each part of it; one for a part serves only that part. */
-export function covers(resource: string | null, base: string, path: string): boolean {
+function covers(resource: string | null, base: string, path: string): boolean {
   return resource === null || resource === base || resource === `${base}/` || resource === `${base}${path}`;
 }

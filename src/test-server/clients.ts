@@ -7,7 +7,7 @@ import { oauthRefusal } from './http.ts';
 import type { Policy } from './options.ts';
 
 export const AUTH_METHODS = ['none', 'client_secret_basic', 'client_secret_post'] as const;
-export type AuthMethod = (typeof AUTH_METHODS)[number];
+type AuthMethod = (typeof AUTH_METHODS)[number];
 
 export type ClientApplication = {
   clientId: string;
@@ -116,7 +116,7 @@ export function isLoopback(url: URL): boolean {
 }
 
 /** RFC 8252 §7: https, http on loopback, or a scheme in reverse-domain form; no fragment, no user. */
-export function isRedirectUri(text: string): boolean {
+function isRedirectUri(text: string): boolean {
   if (!URL.canParse(text) || text.includes('#') || /[\p{Cc}\p{Cf}\s]/u.test(text)) return false;
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') return false;

@@ -56,7 +56,7 @@ export function describeTestServer(server: TestServer): string[] {
     lines.push(
       `  Client id         ${credentials.client.clientId}`,
       `  Client secret     ${credentials.client.clientSecret}`,
-      '                    (accepts any callback on localhost; others: add an application)',
+      '                    (client_secret_basic; any callback on localhost, for others add an application)',
     );
   }
   return lines;

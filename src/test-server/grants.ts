@@ -68,6 +68,7 @@ export type Refreshed = {
 export type MintAccessToken = (grant: Grant, scopes: readonly string[], expiresAt: number) => string;
 
 const CODE_TTL_MS = 60_000;
+const MANY_TOKENS = 20_000;
 
 export type Grants = ReturnType<typeof createGrants>;
 
@@ -85,6 +86,7 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
 
   function issue(grant: Grant, policy: Policy, parent: string | null, scopes: string[], withRefreshToken: boolean) {
     if (policy.refreshKillsAccessTokens) dropAccessTokens((token) => token.grant === grant);
+    if (accessTokens.size > MANY_TOKENS) dropAccessTokens((token) => token.expiresAt <= clock.now());
     grant.generation += 1;
     const expiresAt = clock.now() + policy.accessTokenTtl * 1_000;
     const accessToken = mint(grant, scopes, expiresAt);

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-export const BODY_LIMIT = 64 * 1024;
+const BODY_LIMIT = 64 * 1024;
 
 /** An answer that ends the handling of a request: status and JSON body as the endpoint's RFC wants them. */
 export class Refusal extends Error {
@@ -31,7 +31,7 @@ export type Exchange = {
   query: URLSearchParams;
 };
 
-export type Handler = (exchange: Exchange, parameters: Record<string, string>) => Promise<void> | void;
+type Handler = (exchange: Exchange, parameters: Record<string, string>) => Promise<void> | void;
 export type Route = { method: string; path: string; handle: Handler };
 
 export function sendJson(

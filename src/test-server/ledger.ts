@@ -23,7 +23,7 @@ export type RefreshOutcome =
 export type Answer = 'sent' | 'dropped' | 'replaced';
 
 /** Tokens stand as `shortHash`: enough to follow a lineage, useless as a credential. */
-export type LedgerEntry =
+type LedgerEntry =
   | { type: 'register'; clientId: string; authMethod: string }
   | {
       type: 'authorize';
@@ -99,6 +99,7 @@ export type LedgerEvent = LedgerEntry & { sequence: number; time: number };
 export type RefreshEvent = Extract<LedgerEvent, { type: 'refresh' }>;
 
 export type Ledger = {
+  /** In order; the oldest are dropped beyond half a million. */
   readonly events: readonly LedgerEvent[];
   record(entry: LedgerEntry): void;
   of<T extends LedgerEvent['type']>(type: T): Extract<LedgerEvent, { type: T }>[];
@@ -113,11 +114,14 @@ export function shortHash(token: string): string {
   return createHash('sha256').update(token).digest('hex').slice(0, 12);
 }
 
-export function createLedger(options: { clock: Clock; file?: string }): Ledger {
-  const { clock, file } = options;
+const DEFAULT_LIMIT = 500_000;
+
+export function createLedger(options: { clock: Clock; file?: string; limit?: number }): Ledger {
+  const { clock, file, limit = DEFAULT_LIMIT } = options;
   const events: LedgerEvent[] = [];
   const open = new Map<string, number>();
   let most = 0;
+  let last = 0;
 
   const of = <T extends LedgerEvent['type']>(type: T) =>
     events.filter((event): event is Extract<LedgerEvent, { type: T }> => event.type === type);
@@ -125,8 +129,10 @@ export function createLedger(options: { clock: Clock; file?: string }): Ledger {
   return {
     events,
     record(entry) {
-      const event = Object.freeze({ sequence: events.length + 1, time: clock.now(), ...entry });
+      const event = Object.freeze({ sequence: (last += 1), time: clock.now(), ...entry });
       events.push(event);
+      // A service that runs for weeks forgets its oldest tenth; the file keeps all.
+      if (events.length > limit) events.splice(0, Math.ceil(limit / 10));
       // Written at once: a drill kills this process and reads the file afterwards.
       if (file !== undefined) appendFileSync(file, `${JSON.stringify(event)}\n`, { mode: 0o600 });
     },

@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { shortHash } from '../../src/test-server/ledger.ts';
+import { systemClock } from '../../src/clock.ts';
+import { createLedger, shortHash } from '../../src/test-server/ledger.ts';
 import type { TestServerOptions } from '../../src/test-server/test-server.ts';
 import { connect, discover, me, postForm, refresh, register, request, startServer } from './practice.ts';
 
@@ -222,6 +223,14 @@ describe('the ledger', () => {
     const lines = (await readFile(ledgerFile, 'utf8')).trim().split('\n');
     expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(server.ledger.events);
     expect(lines.length).toBeGreaterThan(3);
+  });
+
+  it('forgets its oldest events beyond a limit, and counts on', () => {
+    const ledger = createLedger({ clock: systemClock, limit: 20 });
+    for (let i = 0; i < 25; i += 1) ledger.record({ type: 'login', subject: null, outcome: 'ok' });
+    expect(ledger.events.length).toBeLessThanOrEqual(20);
+    expect(ledger.events.at(-1)!.sequence).toBe(25);
+    expect(ledger.events[0]!.sequence).toBe(25 - ledger.events.length + 1);
   });
 
   it('cannot be rewritten', async () => {
