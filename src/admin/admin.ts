@@ -15,9 +15,6 @@ import { secretRoutes } from './secrets.ts';
 import { toolRoutes, type Upstream } from './tools.ts';
 import { userRoutes } from './users.ts';
 
-export type { ConnectionDoor, ConnectionView } from './connections.ts';
-export type { Probe, Upstream } from './tools.ts';
-
 /** Mounts the admin API, `/api/v1/…`, and its description. */
 export function createAdmin(options: {
   app: Hono;

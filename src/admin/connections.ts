@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { mayUse, type Connector } from '../connectors/connector.ts';
+import { rfc3339 } from '../clock.ts';
+import type { Connections, ConnectionView } from '../connections/connections.ts';
 import type { Connectors } from '../connectors/connectors.ts';
 import { fail } from '../errors.ts';
-import { newId, type ConnectorId, type FlowId, type TenantId, type UserId } from '../ids.ts';
-import type { Principal } from '../identity/principal.ts';
+import { newId, type FlowId } from '../ids.ts';
 import type { Caller } from './caller.ts';
 import { visibleConnector } from './connectors.ts';
-import { page, pageOf, pageQuery } from './paging.ts';
+import { pageOf, pageQuery } from './paging.ts';
 import { route, type Route } from './routes.ts';
 
 const connection = z.object({
@@ -27,25 +27,13 @@ const connection = z.object({
   lastError: z.object({ code: z.string(), message: z.string(), hint: z.string() }).nullable(),
 });
 
-/** A connection as the API shows it. */
-export type ConnectionView = z.output<typeof connection>;
-
 /** What this room needs of connections. */
-export type ConnectionDoor = {
-  connectUrl(
-    connector: Connector,
-    principal: Principal,
-    options: { scopes?: string[]; flow: FlowId; returnTo?: string },
-  ): Promise<{ url: string; expiresAt: string }>;
-  /** In order of id. */
-  list(filter: { tenant: TenantId; owner?: UserId; connector?: ConnectorId }): Promise<ConnectionView[]>;
-  get(tenant: TenantId, id: string): Promise<ConnectionView | undefined>;
-  /** Revokes at the service and forgets; `revoked` says what the service was told. */
-  disconnect(tenant: TenantId, id: string, actor: string): Promise<{ revoked: 'yes' | 'no' | 'pending' }>;
-};
+export type ConnectionDoor = Pick<Connections, 'connectUrl' | 'list' | 'get' | 'disconnect'>;
 
 export function connectionRoutes(deps: { connectors: Connectors; connections: ConnectionDoor }): Route[] {
   const { connectors, connections } = deps;
+
+  const own = ({ principal }: Caller) => ({ type: 'user' as const, id: principal.user ?? '' });
 
   /** One's own, or the tenant's shared ones and everybody's for an owner. */
   const mayTouch = ({ principal }: Caller, one: ConnectionView): boolean =>
@@ -66,7 +54,13 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
       id: 'connect',
       summary: 'A link where the caller, signed in as the same person, connects the account at the service.',
       action: 'connection.make',
-      body: z.strictObject({ scopes: z.array(z.string()).max(100).optional(), returnTo: z.string().optional() }),
+      body: z.strictObject({
+        scopes: z.array(z.string()).max(100).optional(),
+        returnTo: z
+          .string()
+          .regex(/^\/(?![/\\])/, 'must be a path')
+          .optional(),
+      }),
       answer: z.object({ url: z.url(), expiresAt: z.string() }),
       async run({ caller, at, body }) {
         const { principal } = caller;
@@ -81,8 +75,8 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
         if (connector.oauth.owner === 'tenant' && principal.role !== 'owner') {
           throw fail('forbidden', { message: `The connection of ${connector.name} is shared by the tenant.` });
         }
-        const options = { flow: newId<FlowId>('flw'), ...body };
-        return { body: await connections.connectUrl(connector, principal, options) };
+        const link = await connections.connectUrl(connector, principal, { flow: newId<FlowId>('flw'), ...body });
+        return { body: { url: link.url, expiresAt: rfc3339(link.expiresAt) } };
       },
     }),
     route({
@@ -95,18 +89,9 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
       answer: pageOf(connection),
       async run({ caller, at, query }) {
         const { principal } = caller;
-        const connector = connectors.find(principal.tenant, at['connector'] ?? '');
-        if (connector === undefined || !mayUse(connector, principal)) throw fail('not_found');
-        const all = await connections.list({ tenant: principal.tenant, connector: connector.id });
-        const seen = all.filter((one) => mayTouch(caller, one));
-        return {
-          body: page(
-            seen,
-            ({ id }) => id,
-            query,
-            (one) => one,
-          ),
-        };
+        const connector = visibleConnector(connectors, principal, at['connector'] ?? '');
+        const owner = principal.role === 'owner' ? undefined : own(caller);
+        return { body: await connections.list({ tenant: principal.tenant, connector: connector.id, owner, ...query }) };
       },
     }),
     route({
@@ -124,17 +109,10 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
       answer: pageOf(connection),
       async run({ caller, query }) {
         const { tenant, user, role } = caller.principal;
-        if (query.all && role !== 'owner') throw fail('forbidden');
-        const everything = query.all || user === null;
-        const found = await connections.list({ tenant, ...(everything ? {} : { owner: user }) });
-        return {
-          body: page(
-            found,
-            ({ id }) => id,
-            query,
-            (one) => one,
-          ),
-        };
+        const { all, ...part } = query;
+        if (all && role !== 'owner') throw fail('forbidden');
+        const owner = all || user === null ? undefined : own(caller);
+        return { body: await connections.list({ tenant, owner, ...part }) };
       },
     }),
     route({
@@ -152,7 +130,7 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
       id: 'revokeConnection',
       summary: 'Revokes a connection at the service and forgets its tokens.',
       action: 'connection.revoke',
-      answer: z.object({ revoked: z.enum(['yes', 'no', 'pending']) }),
+      answer: z.object({ upstream: z.enum(['revoked', 'pending', 'unsupported', 'shared', 'nothing_to_revoke']) }),
       async run({ caller, at }) {
         const found = await reachable(caller, at['connection'] ?? '');
         return { body: await connections.disconnect(caller.principal.tenant, found.id, caller.actor) };

@@ -158,7 +158,7 @@ export function connectorRoutes(deps: {
 }
 
 /** The schema stands in the description; the room behind parses, because only it can explain a refusal. */
-function described(schema: z.ZodType): z.ZodType<unknown> {
+function described(schema: z.ZodType): z.ZodType {
   return z.unknown().meta(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>);
 }
 

@@ -56,7 +56,7 @@ export function route<Body extends z.ZodType = z.ZodUnknown, Query extends z.Zod
     run(call: Call<z.output<Body>, z.output<Query>>): Promise<Answer>;
   },
 ): Route {
-  return described as unknown as Route;
+  return described;
 }
 
 export function mountRoutes(options: {

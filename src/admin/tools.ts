@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { rfc3339, type Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
+import type { Probe } from '../connectors/kinds/mcp/probe.ts';
 import type { Connectors } from '../connectors/connectors.ts';
 import { compileTools, type ToolEntry, type UpstreamTool } from '../connectors/tools.ts';
-import { asValetkeyError, fail } from '../errors.ts';
+import { asValetkeyError, fail, type ValetkeyError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
 import { visibleConnector } from './connectors.ts';
 import { page, pageQuery } from './paging.ts';
@@ -17,18 +18,7 @@ export type Upstream = {
   probe(connector: Connector, principal: Principal): Promise<Probe>;
 };
 
-export type Probe = {
-  reachable: boolean;
-  /** `2026-07-28`, `2025-11-25` …; null when it did not say. */
-  protocolVersion: string | null;
-  transport: 'streamable-http' | 'sse' | null;
-  /** `none`: it answers without a credential; `accepted`; `required`: it asks for one that is not there; `rejected`. */
-  auth: 'none' | 'accepted' | 'required' | 'rejected';
-  server: { name: string; version: string } | null;
-  tools: number | null;
-  durationMs: number;
-  error: { code: string; message: string; hint: string } | null;
-};
+const problemPart = z.object({ code: z.string(), message: z.string(), hint: z.string() });
 
 const toolAnswer = z.object({
   name: z.string(),
@@ -45,7 +35,7 @@ const toolsAnswer = z.object({
   /** `none`: the service could not be asked and was never asked with success before; `missing` says why. */
   source: z.enum(['upstream', 'catalogue', 'none']),
   fetchedAt: z.string().nullable(),
-  missing: z.object({ code: z.string(), message: z.string(), hint: z.string() }).nullable(),
+  missing: problemPart.nullable(),
 });
 
 const toolChange = z.strictObject({
@@ -66,7 +56,7 @@ export function toolRoutes(deps: { connectors: Connectors; upstream: Upstream; c
     } catch (thrown) {
       const error = asValetkeyError(thrown);
       if (error.code === 'internal') throw error;
-      const missing = { code: error.code, message: error.message, hint: error.hint };
+      const missing = described(error);
       const kept = await connectors.catalogue.tools(connector, principal.user ?? 'anonymous');
       if (kept === undefined) return { tools: [], source: 'none' as const, fetchedAt: null, missing };
       return { tools: kept.tools, source: 'catalogue' as const, fetchedAt: kept.fetchedAt, missing };
@@ -134,15 +124,26 @@ export function toolRoutes(deps: { connectors: Connectors; upstream: Upstream; c
       id: 'testConnector',
       summary: 'Reaches the service and tells what it speaks and whether it takes the credential.',
       action: 'connector.test',
-      answer: z.looseObject({ reachable: z.boolean() }),
+      answer: z.object({
+        reachable: z.boolean(),
+        transport: z.enum(['streamable-http', 'sse']).nullable(),
+        eras: z.array(z.enum(['modern', 'legacy'])),
+        auth: z.enum(['open', 'required', 'accepted', 'refused', 'unknown']),
+        server: z.object({ name: z.string(), version: z.string() }).nullable(),
+        error: problemPart.nullable(),
+        missing: z.array(z.object({ field: z.string(), message: z.string(), hint: z.string() })),
+      }),
       async run({ caller, at }) {
         const connector = visibleConnector(connectors, caller.principal, at['connector'] ?? '');
+        const { error, ...found } = await upstream.probe(connector, caller.principal);
         const missing = await connectors.missing(connector);
-        return { body: { ...(await upstream.probe(connector, caller.principal)), missing } };
+        return { body: { ...found, error: error === null ? null : described(error), missing } };
       },
     }),
   ];
 }
+
+const described = ({ code, message, hint }: ValetkeyError) => ({ code, message, hint });
 
 function show({ name, publicName, on, reason, tool }: ToolEntry): z.output<typeof toolAnswer> {
   const annotated = tool['annotations'] as { title?: unknown } | undefined;

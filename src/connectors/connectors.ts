@@ -20,40 +20,46 @@ export type Actor = string;
 
 export type Connectors = {
   /** From memory; the data plane calls it for every request. */
-  find(tenant: TenantId, name: string): Connector | undefined;
-  byId(tenant: TenantId, id: ConnectorId): Connector | undefined;
+  readonly find: (tenant: TenantId, name: string) => Connector | undefined;
+  readonly byId: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
   /** In alphabetical order. */
-  list(tenant: TenantId): Connector[];
+  readonly list: (tenant: TenantId) => Connector[];
   /** @throws ValetkeyError connector_exists, connector_invalid, connector_unsupported */
-  create(tenant: TenantId, input: unknown, actor: Actor): Promise<Connector>;
+  readonly create: (tenant: TenantId, input: unknown, actor: Actor) => Promise<Connector>;
   /**
    * Writes the whole document, and makes the connector when there is none.
    * @param ifRevision the revision that the change is based on; any when left out
    * @throws ValetkeyError conflict, connector_declared, connector_invalid, connector_unsupported, secret_required
    */
-  put(
+  readonly put: (
     tenant: TenantId,
     name: string,
     input: unknown,
     actor: Actor,
     ifRevision?: number,
-  ): Promise<{ connector: Connector; created: boolean }>;
+  ) => Promise<{ connector: Connector; created: boolean }>;
   /** RFC 7396 on the stored document. Throws what `put` throws, and not_found. */
-  patch(tenant: TenantId, name: string, patch: unknown, actor: Actor, ifRevision?: number): Promise<Connector>;
-  remove(tenant: TenantId, name: string, actor: Actor, ifRevision?: number): Promise<void>;
+  readonly patch: (
+    tenant: TenantId,
+    name: string,
+    patch: unknown,
+    actor: Actor,
+    ifRevision?: number,
+  ) => Promise<Connector>;
+  readonly remove: (tenant: TenantId, name: string, actor: Actor, ifRevision?: number) => Promise<void>;
   /** Validates without writing anything; throws what `put` would throw. */
-  check(tenant: TenantId, input: unknown): Promise<ConnectorDocument>;
+  readonly check: (tenant: TenantId, input: unknown) => Promise<ConnectorDocument>;
   /** Makes the declared connectors of a tenant what the file says: all of it is validated before any is written. */
-  declare(tenant: TenantId, documents: readonly unknown[]): Promise<void>;
+  readonly declare: (tenant: TenantId, documents: readonly unknown[]) => Promise<void>;
   /** The credential of auth types bearer, api-key, basic and headers; null for the others or while something is missing. */
-  staticCredential(connector: Connector): Promise<Credential | null>;
-  clientSecret(connector: Connector): Promise<Secret | undefined>;
+  readonly staticCredential: (connector: Connector) => Promise<Credential | null>;
+  readonly clientSecret: (connector: Connector) => Promise<Secret | undefined>;
   /** What has to be added before calls can carry a credential. */
-  missing(connector: Connector): Promise<Missing[]>;
+  readonly missing: (connector: Connector) => Promise<Missing[]>;
   /** Called in every process when a connector, or a secret it uses, has changed; undefined: it was removed. */
-  onChanged(listener: (id: ConnectorId, connector: Connector | undefined) => void): () => void;
+  readonly onChanged: (listener: (id: ConnectorId, connector: Connector | undefined) => void) => () => void;
   readonly catalogue: Catalogue;
-  close(): void;
+  readonly close: () => void;
 };
 
 const TOPIC = 'connectors';
