@@ -1,5 +1,8 @@
 import type { Egress } from '../egress/egress.ts';
+import { Secret } from '../secret.ts';
+import type { Terms } from './connection.ts';
 import { claimsOf, parseBody, type TokenAnswer } from './token-answer.ts';
+import type { ClientIdentity, TokenEndpoint } from './token-request.ts';
 
 /** Whose account was linked, for people to see. Nothing is decided on it besides keeping an old refresh token. */
 export type Account = { subject: string | null; label: string | null };
@@ -19,21 +22,38 @@ export function accountOf(tokens: TokenAnswer): Account {
   };
 }
 
-/** OpenID Connect userinfo, best effort: a connection is whole without it. */
-export async function askAccount(egress: Egress, endpoint: string, accessToken: string): Promise<Account | undefined> {
+/** OpenID Connect userinfo, else RFC 7662 introspection. Best effort: a connection is whole without it. */
+export async function askAccount(
+  ask: { egress: Egress; tokens: TokenEndpoint; client: ClientIdentity; terms: Terms },
+  accessToken: string,
+): Promise<Account | undefined> {
+  const { terms } = ask;
   try {
-    const answer = await egress.request(endpoint, {
-      headers: { authorization: `Bearer ${accessToken}`, accept: 'application/json' },
-      timeoutMs: 5_000,
-      maxBytes: 64 * 1024,
-    });
-    if (answer.status !== 200) return undefined;
-    const claims = parseBody({ body: answer.body.toString('utf8'), contentType: '' }) ?? {};
-    const subject = text(claims['sub']);
-    return subject === undefined ? undefined : { subject, label: label(claims) ?? null };
+    if (terms.userinfoEndpoint !== null) {
+      const answer = await ask.egress.request(terms.userinfoEndpoint, {
+        headers: { authorization: `Bearer ${accessToken}`, accept: 'application/json' },
+        timeoutMs: 5_000,
+        maxBytes: 64 * 1024,
+      });
+      const found = named(answer.status, answer.body.toString('utf8'));
+      if (found !== undefined) return found;
+    }
+    if (terms.introspectionEndpoint !== null && ask.client.authMethod !== 'none') {
+      const { issuer, introspectionEndpoint: endpoint } = terms;
+      const raw = await ask.tokens.introspect({ issuer, endpoint, client: ask.client, token: new Secret(accessToken) });
+      return named(raw.status, raw.body);
+    }
+    return undefined;
   } catch {
     return undefined;
   }
+}
+
+function named(status: number, body: string): Account | undefined {
+  if (status !== 200) return undefined;
+  const claims = parseBody({ body, contentType: '' }) ?? {};
+  const subject = text(claims['sub']);
+  return subject === undefined ? undefined : { subject, label: label(claims) ?? null };
 }
 
 function label(claims: Record<string, unknown>): string | undefined {
@@ -43,5 +63,10 @@ function label(claims: Record<string, unknown>): string | undefined {
 function text(value: unknown): string | undefined {
   if (typeof value === 'number') return String(value);
   if (typeof value !== 'string') return undefined;
-  return value.replaceAll(/[\p{Cc}\p{Cf}]/gu, '').trim().slice(0, 200) || undefined;
+  return (
+    value
+      .replaceAll(/[\p{Cc}\p{Cf}]/gu, '')
+      .trim()
+      .slice(0, 200) || undefined
+  );
 }

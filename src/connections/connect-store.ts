@@ -71,7 +71,11 @@ export function createConnectStore(database: Database) {
       return row === undefined ? undefined : registrationFrom(row);
     },
 
-    async registrationInSlot(tenant: TenantId, connector: ConnectorId, slot: string): Promise<Registration | undefined> {
+    async registrationInSlot(
+      tenant: TenantId,
+      connector: ConnectorId,
+      slot: string,
+    ): Promise<Registration | undefined> {
       const row = await query
         .selectFrom('registrations')
         .selectAll()
@@ -136,7 +140,10 @@ export function createConnectStore(database: Database) {
     },
 
     async addTicket(ticket: Ticket, now: number): Promise<void> {
-      await query.deleteFrom('tickets').where('expires_at', '<', now - 86_400_000).execute();
+      await query
+        .deleteFrom('tickets')
+        .where('expires_at', '<', now - 86_400_000)
+        .execute();
       await query
         .insertInto('tickets')
         .values({
@@ -189,7 +196,10 @@ export function createConnectStore(database: Database) {
     },
 
     async addPending(pending: Pending, now: number): Promise<void> {
-      await query.deleteFrom('pending_authorizations').where('expires_at', '<', now - 86_400_000).execute();
+      await query
+        .deleteFrom('pending_authorizations')
+        .where('expires_at', '<', now - 86_400_000)
+        .execute();
       await query
         .insertInto('pending_authorizations')
         .values({

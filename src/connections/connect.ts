@@ -67,7 +67,11 @@ export type StagedConnect = {
 
 export type Connect = {
   /** What a connect would ask for, for the page before it. */
-  preview(connector: Connector, extraScopes: readonly string[], owner: Owner): Promise<{ found: Discovered; scopes: string[] }>;
+  preview(
+    connector: Connector,
+    extraScopes: readonly string[],
+    owner: Owner,
+  ): Promise<{ found: Discovered; scopes: string[] }>;
   /** Returns where the browser goes. */
   begin(request: {
     connector: Connector;
@@ -108,8 +112,7 @@ export function createConnect(options: {
     const existing = await connections.findOwned(connector.tenant, connector.id, owner);
     const before = existing !== undefined && existing.status !== 'revoked' ? existing.scopesRequested : [];
     const configured = connector.oauth?.scopes ?? [];
-    const base =
-      configured.length > 0 ? configured : (found.challengeScopes ?? found.resourceScopes ?? []);
+    const base = configured.length > 0 ? configured : (found.challengeScopes ?? found.resourceScopes ?? []);
     // A step-up asks for what was there before as well: a provider replaces, it does not add.
     const scopes = unionScopes(base, extra.length > 0 ? before : [], extra);
     const offline = configured.length === 0 && scopes.length > 0 && found.scopesSupported.includes('offline_access');
@@ -135,7 +138,8 @@ export function createConnect(options: {
     // RFC 9207 §2.4, plain comparison. What a wrong issuer has to say is not shown.
     const iss = query.get('iss');
     const expected = asked.typed && asked.issuer.startsWith('endpoint:') ? null : asked.issuer;
-    if (iss === null ? asked.issPromised : expected !== null && iss !== expected) return failed('connect_issuer_mismatch');
+    if (iss === null ? asked.issPromised : expected !== null && iss !== expected)
+      return failed('connect_issuer_mismatch');
     const error = query.get('error');
     if (error !== null) return failed(...authorizationError(safeCode(error), registration));
     const code = query.get('code');
@@ -201,7 +205,11 @@ export function createConnect(options: {
     if (/redirect/i.test(judged.code)) {
       return failed('redirect_uri_mismatch', { redirectUri: registration.redirectUri });
     }
-    if (/^(invalid_client|unauthorized_client|incorrect_client_credentials|bad_client_secret|invalid_client_id)$/.test(judged.code)) {
+    if (
+      /^(invalid_client|unauthorized_client|incorrect_client_credentials|bad_client_secret|invalid_client_id)$/.test(
+        judged.code,
+      )
+    ) {
       const alive = await registrations.proveAlive(
         { ...registration, createdAt: 0 },
         { issuer: asked.terms.issuer, tokenEndpoint: asked.terms.tokenEndpoint },
@@ -277,7 +285,7 @@ export function createConnect(options: {
     const connected = await connections.find(row.tenant, row.id);
     if (connected === undefined) throw fail('conflict');
     await options.onConnected(connected, staged.user, staged.flow);
-    const named = await named_(connected, account, answer.accessToken);
+    const named = await nameOf(connected, connector, staged, account, answer.accessToken);
     return {
       kind: 'connected',
       connection: row.id,
@@ -287,17 +295,30 @@ export function createConnect(options: {
           ? (row.accountLabel ?? row.accountSubject)
           : null,
       granted,
-      refused: answer.scopes === null ? [] : asked.scopes.filter((scope) => !granted.includes(scope) && scope !== 'offline_access'),
+      refused:
+        answer.scopes === null
+          ? []
+          : asked.scopes.filter((scope) => !granted.includes(scope) && scope !== 'offline_access'),
       renewable: refreshToken !== null,
       returnTo: asked.returnTo,
     };
   }
 
   /** Everything is saved by now; the name may fail. */
-  async function named_(connected: Connection, account: Account, accessToken: string): Promise<Account> {
-    const endpoint = connected.terms?.userinfoEndpoint;
-    if (account.label !== null || !endpoint) return account;
-    const asked = await askAccount(egress, endpoint, accessToken);
+  async function nameOf(
+    connected: Connection,
+    connector: Connector,
+    staged: StagedConnect,
+    account: Account,
+    accessToken: string,
+  ): Promise<Account> {
+    if (account.label !== null || connected.terms === null) return account;
+    const registration = await store.registration(connected.tenant, staged.registration);
+    if (registration === undefined) return account;
+    const asked = await askAccount(
+      { egress, tokens, client: await registrations.identity(registration, connector), terms: connected.terms },
+      accessToken,
+    );
     if (asked === undefined || (account.subject !== null && asked.subject !== account.subject)) return account;
     await connections.nameAccount(connected, asked);
     return asked;
@@ -332,6 +353,7 @@ export function createConnect(options: {
           tokenEndpoint: found.tokenEndpoint,
           revocationEndpoint: found.revocationEndpoint,
           userinfoEndpoint: found.userinfoEndpoint,
+          introspectionEndpoint: found.introspectionEndpoint,
           resource,
           scopeOnRefresh: null,
           clientId: registration.clientId,
@@ -432,7 +454,8 @@ function authorizationError(
   code: string,
   registration: Registration,
 ): [ErrorCode, Partial<Extract<Outcome, { kind: 'failed' }>>?] {
-  if (/^(access_denied|user_denied|consent_required|login_required|user_cancelled.*)$/.test(code)) return ['connect_denied'];
+  if (/^(access_denied|user_denied|consent_required|login_required|user_cancelled.*)$/.test(code))
+    return ['connect_denied'];
   if (/redirect/.test(code)) return ['redirect_uri_mismatch', { redirectUri: registration.redirectUri }];
   if (code === 'unauthorized_client' || code === 'invalid_client') return ['client_refused'];
   return ['authorization_failed', { message: `The service ended the sign-in with: ${printable(code)}.` }];

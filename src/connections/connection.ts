@@ -10,6 +10,7 @@ export type Terms = {
   tokenEndpoint: string;
   revocationEndpoint: string | null;
   userinfoEndpoint: string | null;
+  introspectionEndpoint: string | null;
   /** RFC 8707 value that was sent; null when none was. */
   resource: string | null;
   /** Sent at refresh where the service needs it repeated; null otherwise. */

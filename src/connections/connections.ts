@@ -6,9 +6,12 @@ import type { Database } from '../database/database.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fail } from '../errors.ts';
 import { hashToken, newToken, type ConnectionId, type FlowId, type TenantId, type UserId } from '../ids.ts';
-import type { Principal, User } from '../identity/principal.ts';
+import type { Identity } from '../identity/identity.ts';
+import type { Principal } from '../identity/principal.ts';
+import { ownPath } from '../identity/return-to.ts';
 import type { Log } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
+import type { Web } from '../web/web.ts';
 import { createConnectStore, type Ticket } from './connect-store.ts';
 import { createConnect, type Connect } from './connect.ts';
 import type { Connection, Owner } from './connection.ts';
@@ -19,6 +22,7 @@ import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
 import { createRegistrations, type Registrations } from './registration.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
+import { mountConnections } from './routes.ts';
 import { createSealing } from './sealing.ts';
 import { createConnectionStore } from './store.ts';
 import { createSweep } from './sweep.ts';
@@ -57,13 +61,18 @@ export type Connections = CredentialSource & {
   disconnect(tenant: TenantId, id: string, actor: string): Promise<{ upstream: UpstreamRevocation }>;
   /** Called in every process with `tenant/connector/owner type/owner id`, or null when anything may have changed. */
   onChanged(listener: (key: string | null) => void): () => void;
-  start(): Promise<void>;
+  /**
+   * For the sign-in of a client: the path of the connect page when this person has yet to connect, or connect again, and
+   * can; else null.
+   */
+  connectStep(step: { connector: Connector; user: UserId; flow: FlowId; returnTo: string }): Promise<string | null>;
+  /** Settles what a stop left behind, then renews ahead of time and cleans up every five seconds. */
+  start(): void;
   /** Resolves when exchanges in flight have been answered and stored. */
   stop(): Promise<void>;
-  /** For this room's routes. */
-  readonly flows: Flows;
 };
 
+/** What the routes of this room work with. */
 export type Flows = {
   connect: Connect;
   registrations: Registrations;
@@ -79,8 +88,10 @@ export function createConnections(options: {
   clock: Clock;
   log: Log;
   audit: Pick<Audit, 'record'>;
-  connectors: Pick<Connectors, 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
-  identity: { users: { find(tenant: TenantId, id: UserId): Promise<User | undefined> } };
+  connectors: Pick<Connectors, 'find' | 'list' | 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
+  identity: Pick<Identity, 'session'> & { users: Pick<Identity['users'], 'find'> };
+  /** Where the connect and connections pages are mounted. */
+  web: Web;
   publicUrl: string;
   /** The address of the client-id metadata document when an operator hosts it elsewhere. */
   clientMetadataUrl?: string | undefined;
@@ -95,7 +106,7 @@ export function createConnections(options: {
   const tokens = createTokenEndpoint({ egress, clock });
   const discovery = createDiscovery({ egress, clock });
   const live = createLive({ clock });
-  const connectorById = connectors.byId;
+  const connectorById: typeof connectors.byId = (tenant, id) => connectors.byId(tenant, id);
 
   const announce = async (row: Connection): Promise<void> => await database.publish(TOPIC, keyOfRow(row));
 
@@ -107,7 +118,7 @@ export function createConnections(options: {
     clock,
     log,
     publicUrl,
-    clientSecret: connectors.clientSecret,
+    clientSecret: async (connector) => await connectors.clientSecret(connector),
     clientMetadataUrl: options.clientMetadataUrl,
     async onGone(registration, why) {
       const { message, hint } = fail(why);
@@ -118,7 +129,7 @@ export function createConnections(options: {
   });
   const revoke = createRevoke({
     store,
-    registrationOf: connectStore.registration,
+    registrationOf: async (tenant, id) => await connectStore.registration(tenant, id),
     registrations,
     tokens,
     sealing,
@@ -132,7 +143,7 @@ export function createConnections(options: {
     clock,
     log,
     onHeld: (row, held) => void live.put(row, held, connectorById(row.tenant, row.connector), live.version()),
-    onLate: revoke.late,
+    onLate: async (row, held) => await revoke.late(row, held),
   });
 
   const needsOwner = async (row: Connection, reason: string): Promise<void> =>
@@ -147,7 +158,7 @@ export function createConnections(options: {
 
   const refresh = createRefresh({
     store,
-    registrationOf: connectStore.registration,
+    registrationOf: async (tenant, id) => await connectStore.registration(tenant, id),
     registrations,
     tokens,
     sealing,
@@ -192,16 +203,29 @@ export function createConnections(options: {
     discovery,
     clock,
     log,
-    staticCredential: connectors.staticCredential,
+    staticCredential: (connector) => connectors.staticCredential(connector),
     async onTokenRejected(row) {
       const { message, hint } = fail('token_rejected');
-      const change = { status: 'needs_reconnect', lastError: { code: 'token_rejected', message, hint }, nextRefreshAt: null } as const;
+      const change = {
+        status: 'needs_reconnect',
+        lastError: { code: 'token_rejected', message, hint },
+        nextRefreshAt: null,
+      } as const;
       if (!(await store.change(row, change, clock.now()))) return;
       await needsOwner({ ...row, status: 'needs_reconnect' }, 'token_rejected');
       await announce(row);
     },
   });
-  const sweep = createSweep({ store, live, refresh, revoke, recoverStaged: connect.recoverStaged, clock, log, exclusive });
+  const sweep = createSweep({
+    store,
+    live,
+    refresh,
+    revoke,
+    recoverStaged: async (minimumAgeMs) => await connect.recoverStaged(minimumAgeMs),
+    clock,
+    log,
+    exclusive,
+  });
 
   const ends = [
     database.subscribe(TOPIC, (key) => {
@@ -218,10 +242,13 @@ export function createConnections(options: {
     return viewOf(row, connectorById(row.tenant, row.connector), user?.email ?? null);
   }
 
-  return {
+  const connections: Connections = {
     ...source,
     async connectUrl(connector, principal, { scopes = [], flow, returnTo = null }) {
       if (principal.user === null) throw fail('connection_required');
+      if (returnTo !== null && ownPath(returnTo) === undefined) {
+        throw fail('invalid_request', { message: 'The place to return to is not a path of this gateway.' });
+      }
       const token = newToken();
       const now = clock.now();
       const ticket: Ticket = {
@@ -241,7 +268,7 @@ export function createConnections(options: {
         expiresAt: ticket.expiresAt,
       };
     },
-    callbackUrl: registrations.callbackUrl,
+    callbackUrl: async (connector) => await registrations.callbackUrl(connector),
     async list({ limit = 100, ...filter }) {
       const rows = await store.list({ ...filter, limit: limit + 1 });
       const shown = rows.slice(0, limit);
@@ -280,11 +307,35 @@ export function createConnections(options: {
       }
     },
     onChanged: (listener) => database.subscribe(TOPIC, listener),
-    start: sweep.start,
+    async connectStep({ connector, user, flow, returnTo }) {
+      const { oauth } = connector;
+      if (oauth === null || (oauth.registration === 'static' && oauth.clientId === null)) return null;
+      if (oauth.owner === 'tenant') {
+        const person = await options.identity.users.find(connector.tenant, user);
+        if (person?.role !== 'owner') return null;
+      }
+      const principal = { tenant: connector.tenant, user };
+      const status = (await connections.of(connector, principal))?.status;
+      if (status === 'connected' || status === 'suspect') return null;
+      const { url } = await connections.connectUrl(connector, principal, { flow, returnTo });
+      return url.slice(publicUrl.length);
+    },
+    start: () => sweep.start(),
     async stop() {
       await Promise.all([sweep.stop(), refresh.stop(), connect.settled()]);
       for (const end of ends) end();
     },
-    flows: { connect, registrations, store: connectStore },
   };
+  const flows: Flows = { connect, registrations, store: connectStore };
+  mountConnections({
+    web: options.web,
+    identity: options.identity,
+    connectors,
+    connections,
+    flows,
+    clock,
+    log,
+    publicUrl,
+  });
+  return connections;
 }

@@ -62,7 +62,6 @@ export function createCredentialSource(options: {
   const { store, live, refresh, sealing, discovery, clock, log } = options;
   /** Connections whose token was renewed because of a 401, and which generation came of it. */
   const forced = new Map<ConnectionId, { generation: number; at: number }>();
-  /** Scopes that were asked for at the last connect are in the row; what a 403 added is kept until then. */
   const refuse = (connector: Connector, refusal: Refusal['refusal'], more: Partial<Refusal> = {}): Refusal => ({
     refusal,
     connector,
@@ -76,11 +75,19 @@ export function createCredentialSource(options: {
 
   /** Renews in the background while the present token is served. */
   function ahead(entry: Live, connector: Connector, owner: Owner): void {
-    if (clock.now() < entry.refreshAt || refresh.inFlight.has(`${entry.tenant}/${entry.id}/${entry.credential.generation}`)) return;
+    if (
+      clock.now() < entry.refreshAt ||
+      refresh.inFlight.has(`${entry.tenant}/${entry.id}/${entry.credential.generation}`)
+    )
+      return;
     store
       .findOwned(connector.tenant, connector.id, owner)
-      .then(async (row) => (row?.generation === entry.credential.generation ? await refresh.renew(row, 'ahead') : undefined))
-      .catch((error: unknown) => log.warn({ err: error, connection: entry.id }, 'a refresh ahead of time did not start'));
+      .then(async (row) =>
+        row?.generation === entry.credential.generation ? await refresh.renew(row, 'ahead') : undefined,
+      )
+      .catch((error: unknown) =>
+        log.warn({ err: error, connection: entry.id }, 'a refresh ahead of time did not start'),
+      );
   }
 
   async function slow(connector: Connector, owner: Owner): Promise<CredentialAnswer> {
@@ -119,30 +126,49 @@ export function createCredentialSource(options: {
     const outcome = await Promise.race([work, late]);
     abort.abort();
     switch (outcome.kind) {
-      case 'renewed': {
-        if (outcome.row.status !== 'connected' && outcome.row.status !== 'suspect') {
-          return refuse(connector, outcome.row.status === 'revoked' ? 'connection_required' : 'needs_reconnect');
-        }
-        if (reason === 'rejected') forced.set(row.id, { generation: outcome.row.generation, at: clock.now() });
-        const next = await load(outcome.row, connector);
-        next.usedAt = clock.now();
-        return next.credential;
-      }
+      case 'renewed':
+        return await serve(connector, outcome.row, reason);
       case 'kept':
-        return reason === 'expired' ? (await load(outcome.row, connector)).credential : refuse(connector, 'needs_reconnect');
+        return reason === 'expired'
+          ? (await load(outcome.row, connector)).credential
+          : refuse(connector, 'needs_reconnect');
       case 'dead':
         return refuse(connector, 'needs_reconnect');
       case 'gone':
         return refuse(connector, 'connection_required');
-      case 'postponed': {
-        const expiredFor = clock.now() - (row.expiresAt ?? 0);
-        if (behaviour === 'use-expired' && reason === 'expired' && expiredFor < USE_EXPIRED_MS) {
-          log.warn({ connection: row.id, expiredForMs: expiredFor }, 'an expired token is used, as the connector allows');
-          return entry.credential;
-        }
-        return refuse(connector, 'temporarily_unavailable', { retryAfterMs: outcome.retryAfterMs });
-      }
+      case 'postponed':
+        return postponed(connector, row, entry, reason, outcome.retryAfterMs);
+      default:
+        return outcome satisfies never;
     }
+  }
+
+  async function serve(
+    connector: Connector,
+    row: Connection,
+    reason: 'expired' | 'rejected',
+  ): Promise<CredentialAnswer> {
+    if (row.status !== 'connected' && row.status !== 'suspect') {
+      return refuse(connector, row.status === 'revoked' ? 'connection_required' : 'needs_reconnect');
+    }
+    if (reason === 'rejected') forced.set(row.id, { generation: row.generation, at: clock.now() });
+    const next = await load(row, connector);
+    next.usedAt = clock.now();
+    return next.credential;
+  }
+
+  function postponed(
+    connector: Connector,
+    row: Connection,
+    entry: Live,
+    reason: 'expired' | 'rejected',
+    retryAfterMs: number,
+  ): CredentialAnswer {
+    const expiredFor = clock.now() - (row.expiresAt ?? 0);
+    const allowed = connector.oauth?.refreshToken.fallbackBehavior === 'use-expired' && reason === 'expired';
+    if (!allowed || expiredFor >= USE_EXPIRED_MS) return refuse(connector, 'temporarily_unavailable', { retryAfterMs });
+    log.warn({ connection: row.id, expiredForMs: expiredFor }, 'an expired token is used, as the connector allows');
+    return entry.credential;
   }
 
   return {

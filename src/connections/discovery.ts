@@ -17,6 +17,7 @@ export type Discovered = {
   registrationEndpoint: string | null;
   revocationEndpoint: string | null;
   userinfoEndpoint: string | null;
+  introspectionEndpoint: string | null;
   authMethods: readonly string[] | null;
   scopesSupported: readonly string[];
   /** RFC 9207: the callback has to carry `iss`. */
@@ -50,6 +51,7 @@ const serverSchema = z.object({
   registration_endpoint: text.optional(),
   revocation_endpoint: text.optional(),
   userinfo_endpoint: text.optional(),
+  introspection_endpoint: text.optional(),
   scopes_supported: z.array(z.string().max(256)).max(2_000).optional().catch(undefined),
   token_endpoint_auth_methods_supported: z.array(z.string()).max(50).optional(),
   code_challenge_methods_supported: z.array(z.string()).max(50).optional(),
@@ -125,6 +127,7 @@ async function discover(egress: Egress, connector: Connector, learned: Challenge
       registrationEndpoint: oauth.registrationUrl,
       revocationEndpoint: oauth.revocationUrl,
       userinfoEndpoint: null,
+      introspectionEndpoint: null,
       authMethods: null,
       scopesSupported: [],
       issPromised: false,
@@ -160,6 +163,7 @@ async function discover(egress: Egress, connector: Connector, learned: Challenge
       registrationEndpoint: oauth.registrationUrl ?? metadata.registration_endpoint ?? null,
       revocationEndpoint: oauth.revocationUrl ?? metadata.revocation_endpoint ?? null,
       userinfoEndpoint: metadata.userinfo_endpoint ?? null,
+      introspectionEndpoint: metadata.introspection_endpoint ?? null,
       authMethods: metadata.token_endpoint_auth_methods_supported ?? null,
       scopesSupported: metadata.scopes_supported ?? [],
       issPromised: metadata.authorization_response_iss_parameter_supported === true,
@@ -248,7 +252,8 @@ async function protectedResource(
 export function metadataUrls(issuer: string): string[] {
   const { origin, pathname } = new URL(issuer);
   const path = pathname.replace(/\/$/, '');
-  if (path === '') return [`${origin}/.well-known/oauth-authorization-server`, `${origin}/.well-known/openid-configuration`];
+  if (path === '')
+    return [`${origin}/.well-known/oauth-authorization-server`, `${origin}/.well-known/openid-configuration`];
   return [
     `${origin}/.well-known/oauth-authorization-server${path}`,
     `${origin}/.well-known/openid-configuration${path}`,
@@ -256,7 +261,11 @@ export function metadataUrls(issuer: string): string[] {
   ];
 }
 
-async function authorizationServer(egress: Egress, issuer: string, tried: Tried[]): Promise<ServerMetadata | undefined> {
+async function authorizationServer(
+  egress: Egress,
+  issuer: string,
+  tried: Tried[],
+): Promise<ServerMetadata | undefined> {
   if (!URL.canParse(issuer)) {
     tried.push({ url: printable(issuer), result: 'not an absolute URL' });
     return undefined;

@@ -56,7 +56,10 @@ export function createLive(options: { clock: Clock }) {
       const now = clock.now();
       const settings = connector?.oauth?.refreshToken;
       const renewable =
-        tokens.refresh_token !== null && settings?.enabled !== false && row.status === 'connected' && row.expiresAt !== null;
+        tokens.refresh_token !== null &&
+        settings?.enabled !== false &&
+        row.status === 'connected' &&
+        row.expiresAt !== null;
       const token = new Secret(tokens.access_token);
       const live: Live = {
         tenant: row.tenant,

@@ -86,7 +86,10 @@ export function createPersist(options: {
           return undefined;
         } catch (thrown) {
           if (failures === 0) options.onHeld(next, tokens);
-          log.error({ err: asValetkeyError(thrown), connection: row.id, failures }, 'a refreshed credential is not stored yet');
+          log.error(
+            { err: asValetkeyError(thrown), connection: row.id, failures },
+            'a refreshed credential is not stored yet',
+          );
           await clock.sleep(backoffMs(Math.min(failures, 3), 250, Math.random()));
         }
       }

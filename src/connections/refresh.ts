@@ -103,7 +103,7 @@ export function createRefresh(options: {
 
   async function flight(wanted: Connection, reason: Reason): Promise<Renewal> {
     const waits = reason === 'expired' || reason === 'rejected';
-    for (let sent = 0; ; ) {
+    for (let sent = 0; ;) {
       const row = await store.find(wanted.tenant, wanted.id);
       if (row === undefined || row.status === 'revoked' || row.status === 'pending') return { kind: 'gone' };
       if (row.generation !== wanted.generation) return { kind: 'renewed', row };
@@ -135,7 +135,8 @@ export function createRefresh(options: {
         const { intent } = row;
         if (intent.notBefore > now) {
           const wait = intent.notBefore - now;
-          if (!(await worthWaiting(wait, waits && sent < settings.maxRetries))) return { kind: 'postponed', retryAfterMs: wait };
+          if (!(await worthWaiting(wait, waits && sent < settings.maxRetries)))
+            return { kind: 'postponed', retryAfterMs: wait };
           continue;
         }
         const foreign = intent.process !== processId && !options.exclusive;
@@ -147,7 +148,13 @@ export function createRefresh(options: {
         const admitted = admit(terms.tokenEndpoint, registration);
         if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted };
         // The same attempt, the same fence: its answer was lost, or its holder is.
-        const next = { ...intent, deadline: now + DEADLINE_MS, notBefore: 0, replays: intent.replays + 1, process: processId };
+        const next = {
+          ...intent,
+          deadline: now + DEADLINE_MS,
+          notBefore: 0,
+          replays: intent.replays + 1,
+          process: processId,
+        };
         if (!(await store.moveIntent(row, next))) continue;
         attempted = withIntent(row, row.attempt, next);
       } else {
@@ -256,7 +263,10 @@ export function createRefresh(options: {
       await step('answer_staged', row);
     }
     const refusal = classify(raw, judged);
-    log.warn({ connection: row.id, class: refusal.class, error: refusal.code, status: raw.status }, 'a refresh was refused');
+    log.warn(
+      { connection: row.id, class: refusal.class, error: refusal.code, status: raw.status },
+      'a refresh was refused',
+    );
     await step('refusal_received', row);
     switch (refusal.class) {
       case 'grant_dead':

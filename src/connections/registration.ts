@@ -215,7 +215,8 @@ export function createRegistrations(options: {
       });
       const judged = judge(raw);
       const gone =
-        judged.kind === 'refusal' && (judged.code === 'invalid_client' || /unrecognized client/i.test(judged.description));
+        judged.kind === 'refusal' &&
+        (judged.code === 'invalid_client' || /unrecognized client/i.test(judged.description));
       if (!gone) {
         proved.set(registration.id, clock.now());
         return true;

@@ -10,6 +10,7 @@ import type { Registrations } from './registration.ts';
 import type { Sealing } from './sealing.ts';
 import type { ConnectionStore, RevocationRow } from './store.ts';
 import { judge } from './token-answer.ts';
+import type { TokenEndpoint } from './token-request.ts';
 
 /** What became of the tokens at the service; the connection here is gone in every case. */
 export type UpstreamRevocation =
@@ -47,7 +48,7 @@ export function createRevoke(options: {
   store: ConnectionStore;
   registrationOf: ConnectStore['registration'];
   registrations: Registrations;
-  tokens: import('./token-request.ts').TokenEndpoint;
+  tokens: TokenEndpoint;
   sealing: Sealing;
   clock: Clock;
   log: Log;
@@ -95,7 +96,7 @@ export function createRevoke(options: {
     const wait = Math.max(CLAIM_MS, backoffMs(row.attempts, 30_000, Math.random()));
     if (!(await store.claimRevocation(row, now + wait))) return false;
     const payload = await sealing.openFor<Outgoing>(row.tenant, row.id, 'revocation', row.sealed);
-    const registration = await options.registrationOf(row.tenant, payload.registration as never);
+    const registration = await options.registrationOf(row.tenant, payload.registration);
     const connector = options.connectorById(row.tenant, payload.connector);
     if (registration === undefined || (registration.kind === 'static' && connector === undefined)) {
       await store.removeRevocation(row);

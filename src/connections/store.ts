@@ -229,7 +229,12 @@ export function createConnectionStore(database: Database) {
 
     /** Closes an attempt that got a definite refusal, or never left. The tokens stay where they are. */
     async closeAttempt(row: Connection, attempt: string, change: Change, now: number): Promise<boolean> {
-      const result = await update(query, row, { ...changeColumns(change), attempt: null, intent: null, updated_at: now })
+      const result = await update(query, row, {
+        ...changeColumns(change),
+        attempt: null,
+        intent: null,
+        updated_at: now,
+      })
         .where('attempt', '=', attempt)
         .where('generation', '=', row.generation)
         .executeTakeFirst();

@@ -13,7 +13,7 @@ const STAGED_MS = 60_000;
 
 export type Sweep = {
   /** Attempts and answers that a stop left behind, then a round every five seconds. */
-  start(): Promise<void>;
+  start(): void;
   round(): Promise<void>;
   stop(): Promise<void>;
 };
@@ -66,6 +66,16 @@ export function createSweep(options: {
     if (rounds % 12 === 0) await options.recoverStaged(STAGED_MS);
   }
 
+  async function settleLeftovers(): Promise<void> {
+    try {
+      // A younger answer may be in the hands of another process.
+      await options.recoverStaged(options.exclusive ? 0 : STAGED_MS);
+      if (options.exclusive) await renewAll(await store.open());
+    } catch (error) {
+      log.error({ err: asValetkeyError(error) }, 'left-over exchanges could not be settled');
+    }
+  }
+
   function tick(): void {
     if (running !== undefined) return;
     running = round()
@@ -77,10 +87,10 @@ export function createSweep(options: {
 
   return {
     round,
-    async start() {
-      // A younger answer may be in the hands of another process.
-      await options.recoverStaged(options.exclusive ? 0 : STAGED_MS);
-      if (options.exclusive) void renewAll(await store.open()).catch((error: unknown) => log.error({ err: error }, 'left-over refreshes could not be settled'));
+    start() {
+      running = settleLeftovers().finally(() => {
+        running = undefined;
+      });
       end = clock.every(EVERY_MS, tick);
     },
     async stop() {

@@ -89,8 +89,7 @@ export function judge(raw: RawAnswer): Judged {
       accessToken,
       refreshToken: string(holder['refresh_token'] ?? holder['refreshToken']) ?? null,
       tokenType: scheme,
-      expiresAt:
-        lifetime === null ? (absolute ?? expiryOfJwt(accessToken)) : raw.sentAt + lifetime * 1_000,
+      expiresAt: lifetime === null ? (absolute ?? expiryOfJwt(accessToken)) : raw.sentAt + lifetime * 1_000,
       grantExpiresAt: grantLife === null ? null : raw.sentAt + grantLife * 1_000,
       scopes: scopesOf(holder['scope'] ?? holder['scopes'] ?? body['scope']),
       idToken: string(body['id_token'] ?? holder['id_token']) ?? null,
@@ -100,7 +99,8 @@ export function judge(raw: RawAnswer): Judged {
 }
 
 function statedError(body: Record<string, unknown>): { code: string; description: string } | undefined {
-  const description = string(body['error_description']) ?? string(body['error_message']) ?? string(body['message']) ?? '';
+  const description =
+    string(body['error_description']) ?? string(body['error_message']) ?? string(body['message']) ?? '';
   const stated = body['error'] ?? body['error_code'] ?? body['err'];
   if (typeof stated === 'string' && stated !== '') return { code: safeCode(stated), description };
   if (typeof stated === 'object' && stated !== null) {
@@ -111,7 +111,10 @@ function statedError(body: Record<string, unknown>): { code: string; description
   const [first] = Array.isArray(body['errors']) ? (body['errors'] as unknown[]) : [];
   if (typeof first === 'object' && first !== null) {
     const { errorType, code, message } = first as Record<string, unknown>;
-    return { code: safeCode(string(errorType) ?? string(code) ?? 'error'), description: string(message) ?? description };
+    return {
+      code: safeCode(string(errorType) ?? string(code) ?? 'error'),
+      description: string(message) ?? description,
+    };
   }
   if (body['ok'] === false || body['success'] === false) return { code: 'error', description };
   if (typeof body['code'] === 'number' && body['code'] !== 0 && tokenObject(body) === undefined) {

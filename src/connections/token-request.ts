@@ -4,6 +4,7 @@ import {
   ClientSecretPost,
   customFetch,
   genericTokenEndpointRequest,
+  introspectionRequest,
   None,
   revocationRequest,
   type ClientAuth,
@@ -31,6 +32,8 @@ export type TokenEndpoint = {
     parameters: Record<string, string>;
     timeoutMs: number;
   }): Promise<RawAnswer>;
+  /** RFC 7662. */
+  introspect(request: { issuer: string; endpoint: string; client: ClientIdentity; token: Secret }): Promise<RawAnswer>;
   /** RFC 7009. */
   revoke(request: {
     issuer: string;
@@ -51,7 +54,10 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
   function capture(timeoutMs: number) {
     const sentAt = clock.now();
     let raw: RawAnswer | undefined;
-    const send = async (url: string, init: { method: string; headers: Record<string, string>; body?: unknown }) => {
+    const send = async (
+      url: string,
+      init: { method: string; headers: Record<string, string>; body?: URLSearchParams | undefined },
+    ) => {
       const request: OutboundRequest = {
         method: init.method,
         headers: init.headers,
@@ -59,7 +65,7 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
         maxBytes: MAX_BYTES,
         freshConnection: true,
       };
-      if (init.body !== undefined && init.body !== null) request.body = String(init.body as URLSearchParams);
+      if (init.body !== undefined) request.body = init.body.toString();
       const answer = await egress.request(url, request);
       raw = {
         status: answer.status,
@@ -87,6 +93,13 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
       const server = { issuer, token_endpoint: endpoint };
       const identity = { client_id: client.clientId };
       await genericTokenEndpointRequest(server, identity, authentication(client), grantType, rest, captured.options);
+      return captured.answer();
+    },
+    async introspect({ issuer, endpoint, client, token }) {
+      const captured = capture(5_000);
+      const server = { issuer, introspection_endpoint: endpoint };
+      const identity = { client_id: client.clientId };
+      await introspectionRequest(server, identity, authentication(client), token.unwrap(), captured.options);
       return captured.answer();
     },
     async revoke({ issuer, endpoint, client, token, hint }) {
