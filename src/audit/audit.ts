@@ -43,10 +43,7 @@ const BATCH = 500;
  */
 export function createAudit(options: { database: Database; clock: Clock }): Audit {
   const store = createAuditStore(options.database);
-  const waiting = new Map<
-    TenantId,
-    { event: AuditEvent; at: number; done: () => void; failed: (error: unknown) => void }[]
-  >();
+  const waiting = new Map<TenantId, { entry: Entry; done: () => void; failed: (error: unknown) => void }[]>();
   const writing = new Set<TenantId>();
 
   async function drain(tenant: TenantId): Promise<void> {
@@ -59,10 +56,10 @@ export function createAudit(options: { database: Database; clock: Clock }): Audi
         try {
           await store.append(tenant, (last) => {
             let { sequence, hash } = last ?? { sequence: 0, hash: GENESIS };
-            return batch.map(({ event, at }) => {
-              const row = toRow(event, { at, sequence: ++sequence, previous: hash });
-              hash = row.hash;
-              return row;
+            return batch.map(({ entry }) => {
+              const row = { ...entry, sequence: ++sequence };
+              hash = chainHash(hash, row);
+              return { ...row, hash };
             });
           });
           for (const { done } of batch) done();
@@ -76,13 +73,16 @@ export function createAudit(options: { database: Database; clock: Clock }): Audi
   }
 
   return {
-    record: async (event) =>
-      await new Promise((done, failed) => {
+    async record(event) {
+      // Before it joins a batch: an event that cannot be written down fails alone.
+      const entry = toEntry(event, options.clock.now());
+      await new Promise<void>((done, failed) => {
         const queue = waiting.get(event.tenant) ?? [];
         waiting.set(event.tenant, queue);
-        queue.push({ event, at: options.clock.now(), done, failed });
+        queue.push({ entry, done, failed });
         void drain(event.tenant);
-      }),
+      });
+    },
 
     async verify(tenant) {
       let sequence = 0;
@@ -101,12 +101,13 @@ export function createAudit(options: { database: Database; clock: Clock }): Audi
   };
 }
 
-function toRow(event: AuditEvent, place: { at: number; sequence: number; previous: string }): AuditRow {
-  const row = {
+type Entry = Omit<AuditRow, 'sequence' | 'hash'>;
+
+function toEntry(event: AuditEvent, at: number): Entry {
+  return {
     tenant: event.tenant,
-    sequence: place.sequence,
     id: newId<string>('aud'),
-    at: place.at,
+    at,
     flow: event.flow ?? null,
     actor: event.actor,
     client: event.client ?? null,
@@ -116,7 +117,6 @@ function toRow(event: AuditEvent, place: { at: number; sequence: number; previou
     outcome: event.outcome,
     detail: JSON.stringify(event.detail ?? {}),
   };
-  return { ...row, hash: chainHash(place.previous, row) };
 }
 
 /** SHA-256, base64url, over the JSON array of the previous hash and every column but `hash`, in this order. */

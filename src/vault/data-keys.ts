@@ -45,15 +45,11 @@ export function createDataKeys(options: { store: VaultStore; keySource: KeySourc
     return newest === undefined ? undefined : { newest, byId };
   }
 
-  async function insert(tenant: TenantId): Promise<string> {
-    for (;;) {
-      const last = Math.max(0, ...(await store.dataKeys(tenant)).map((row) => ordinal(row.id)));
-      const id = `k${last + 1}`;
-      const wrapped = await keySource.wrap(randomBytes(32), context(tenant, id));
-      const added = await store.addDataKey({ tenant, id, wrapped, keySource: keySource.name, at: clock.now() });
-      // The first key may just as well be another process's; a further one is asked for expressly.
-      if (added || last === 0) return id;
-    }
+  /** False when another process was first with this number. */
+  async function insert(tenant: TenantId, number: number): Promise<boolean> {
+    const id = `k${number}`;
+    const wrapped = await keySource.wrap(randomBytes(32), context(tenant, id));
+    return await store.addDataKey({ tenant, id, wrapped, keySource: keySource.name, at: clock.now() });
   }
 
   async function ring(tenant: TenantId): Promise<KeyRing> {
@@ -62,7 +58,8 @@ export function createDataKeys(options: { store: VaultStore; keySource: KeySourc
       pending = (async () => {
         const found = await load(tenant);
         if (found !== undefined) return found;
-        await insert(tenant);
+        // Whoever comes second takes the key of whoever came first.
+        await insert(tenant, 1);
         const made = await load(tenant);
         if (made === undefined) throw fail('internal', { detail: { reason: 'every data key is retired', tenant } });
         return made;
@@ -93,9 +90,12 @@ export function createDataKeys(options: { store: VaultStore; keySource: KeySourc
     },
     async add(tenant) {
       await ring(tenant);
-      const id = await insert(tenant);
-      await refresh(tenant);
-      return id;
+      for (;;) {
+        const next = Math.max(...(await store.dataKeys(tenant)).map((row) => ordinal(row.id))) + 1;
+        if (!(await insert(tenant, next))) continue;
+        await refresh(tenant);
+        return `k${next}`;
+      }
     },
   };
 }
