@@ -19,6 +19,7 @@ import { createTargets, type ResourceDirectory } from './resources.ts';
 import { mountPages } from './routes.ts';
 import { createStore } from './store.ts';
 import { registerGrants } from './tokens.ts';
+import { authorizationServerMetadata } from './metadata.ts';
 import { mountWellKnown } from './well-known.ts';
 
 export type { ConnectStep } from './people.ts';
@@ -64,6 +65,8 @@ export type AuthorizationServer = {
   };
   /** Every grant of a person, consents included. */
   revokeUser(tenant: TenantId, user: UserId): Promise<void>;
+  /** The RFC 8414 document, for the other places where clients look for it. */
+  metadata(): Record<string, unknown>;
   /** Removes what has expired; the composition root calls it now and then. */
   sweep(): Promise<number>;
   close(): void;
@@ -209,6 +212,7 @@ export async function createAuthorizationServer(options: {
   });
 
   return {
+    metadata: () => authorizationServerMetadata(publicUrl),
     async verify(token) {
       if (token.length > 200) return undefined;
       const record = await store.findUnderGrant('AccessToken', hashToken(token), clock.now());
