@@ -35,6 +35,8 @@ export type Gateway = {
   listTools(connector: Connector, principal: Principal): Promise<UpstreamTool[]>;
   /** What the upstream is and whether it lets this principal in; what goes wrong is in the answer. */
   probe(connector: Connector, principal: Principal): Promise<Probe>;
+  /** Writes what was recorded so far. */
+  flush(): Promise<void>;
   /** Ends open streams, waits for the calls that `web.close` lets finish or cuts, and writes what is recorded. */
   stop(): Promise<void>;
 };
@@ -152,6 +154,7 @@ export function createGateway(options: {
       return tools;
     },
     probe: async (connector, principal) => await probe(await upstreamFor(connector, principal)),
+    flush: traffic.flush,
     async stop() {
       for (const call of open) call.stop();
       await new Promise<void>((resolve) => {
