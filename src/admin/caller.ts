@@ -10,10 +10,10 @@ export type Caller = {
   via: 'api_token' | 'admin_token' | 'session' | 'client';
   /** As the audit names actors. */
   actor: string;
-  address: string | null;
+  address: string;
 };
 
-export type Incoming = { method: string; header(name: string): string | undefined; address: string | null };
+export type Incoming = { method: string; header(name: string): string | undefined; address: string };
 /** @throws ValetkeyError unauthenticated, cross_site_request */
 export type Identify = (request: Incoming) => Promise<Caller>;
 

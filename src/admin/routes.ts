@@ -1,7 +1,9 @@
+import type { IncomingMessage } from 'node:http';
 import type { Context, Hono } from 'hono';
 import type { z } from 'zod';
 import { asValetkeyError, ERRORS, fail, problem } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { clientAddress } from '../web/address.ts';
 import { API_HEADERS } from '../web/security-headers.ts';
 import type { Caller, Identify } from './caller.ts';
 import { readJson } from './json-body.ts';
@@ -124,6 +126,8 @@ async function guarded(
     if (error.status >= 500) log.error({ err: error, path: context.req.path }, 'an API request failed');
     const headers: Record<string, string> = { ...API_HEADERS, 'content-type': 'application/problem+json' };
     if (allow !== undefined) headers['allow'] = allow.join(', ');
+    // What is still on its way is not read, so nothing else can follow on this connection (RFC 9110 §15.5.14).
+    if (error.status === 413) headers['connection'] = 'close';
     // RFC 6750 §3
     if (error.status === 401) headers['www-authenticate'] = `Bearer error="${ERRORS.unauthenticated.oauth}"`;
     return new Response(JSON.stringify(problem(error)), { status: error.status, headers });
@@ -149,7 +153,4 @@ function revisionOf(header: string | undefined): number | undefined {
   return Number(match[1]);
 }
 
-function addressOf(context: Context): string | null {
-  const { incoming } = (context.env ?? {}) as { incoming?: { socket?: { remoteAddress?: string } } };
-  return incoming?.socket?.remoteAddress ?? null;
-}
+const addressOf = (context: Context): string => clientAddress((context.env as { incoming: IncomingMessage }).incoming);
