@@ -30,7 +30,7 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0
 export function displayName(name: unknown): string {
   const text = typeof name === 'string' ? name.slice(0, 1_000) : '';
   const clean = text.normalize('NFC').replaceAll(INVISIBLE, '').replaceAll(/\s+/gu, ' ').trim();
-  return [...clean].slice(0, NAME_LENGTH).join('').trim() || 'Unnamed client';
+  return Array.from(clean).slice(0, NAME_LENGTH).join('').trim() || 'Unnamed client';
 }
 
 /**

@@ -6,7 +6,7 @@ import { hashToken, newId, type FlowId } from '../ids.ts';
 import { displayName, fingerprint } from './client-metadata.ts';
 import type { SignedIn } from '../identity/identity.ts';
 import { accountOf, type ConnectStep } from './people.ts';
-import { CLI_CLIENT } from './provider.ts';
+import { CLI_CLIENT, INTERACTION_SECONDS } from './provider.ts';
 import { isWebRedirect, redirectKey } from './redirects.ts';
 import { USED_CLIENT_MS } from './registration.ts';
 import type { Resource, Targets } from './resources.ts';
@@ -59,6 +59,7 @@ export function createConsent(options: ConsentOptions) {
   return {
     /** @throws ValetkeyError authorization_expired */
     async load(uid: string): Promise<Request> {
+      const record = await store.find('Interaction', hashToken(uid), clock.now());
       const interaction = await provider.Interaction.find(uid);
       const clientId = interaction?.params['client_id'];
       const client = typeof clientId === 'string' ? await provider.Client.find(clientId) : undefined;
@@ -66,7 +67,10 @@ export function createConsent(options: ConsentOptions) {
       if (interaction === undefined || client === undefined || resource === undefined) {
         throw fail('authorization_expired');
       }
-      const text = (name: string): string => String(interaction.params[name] ?? '');
+      const text = (name: string): string => {
+        const value = interaction.params[name];
+        return typeof value === 'string' ? value : '';
+      };
       return {
         uid,
         client,
@@ -77,7 +81,7 @@ export function createConsent(options: ConsentOptions) {
         resource,
         scopes: text('scope').split(' ').filter(Boolean),
         prompts: new Set(text('prompt').split(' ').filter(Boolean)),
-        startedAt: interaction.iat * 1_000,
+        startedAt: (record?.expires_at ?? Number.POSITIVE_INFINITY) - INTERACTION_SECONDS * 1_000,
         interaction,
       };
     },

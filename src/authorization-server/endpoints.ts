@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { asValetkeyError, fail, problem, type ErrorCode } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { clientAddress } from '../web/address.ts';
 import { errorPage, renderPage } from '../web/page.ts';
 import { API_HEADERS, PAGE_HEADERS } from '../web/security-headers.ts';
 import type { Web } from '../web/web.ts';
@@ -34,7 +35,7 @@ export async function renderError(
 ): Promise<void> {
   const code = codeOf(ctx, error);
   const described = code === 'authorization_refused' && error.error_description !== undefined;
-  const page = await errorPage(fail(code, described ? { message: `${sentence(error.error_description ?? '')}` } : {}));
+  const page = await errorPage(fail(code, described ? { message: sentence(error.error_description ?? '') } : {}));
   ctx.status = page.status;
   page.headers.forEach((value, name) => ctx.set(name, value));
   ctx.body = await page.text();
@@ -79,10 +80,11 @@ export function mountEndpoints(options: EndpointOptions): void {
     const { oidc } = ctx as KoaContextWithOIDC;
     const location = ctx.response.get('location');
     if (oidc?.route !== 'authorization' || ctx.status !== 303 || !isWebRedirect(location)) return;
-    const error = new URL(location).searchParams.get('error');
     const { client, params = {} } = oidc;
     const redirect = params['redirect_uri'];
-    if (error === null || client === undefined || typeof redirect !== 'string') return;
+    if (client === undefined || typeof redirect !== 'string') return;
+    const answer = new URL(location).searchParams;
+    const error = answer.get('error') ?? 'server_error';
     if (await options.hasAllowed(ctx.get('cookie'), client.clientId, redirect)) return;
     ctx.status = 400;
     ctx.remove('location');
@@ -93,7 +95,7 @@ export function mountEndpoints(options: EndpointOptions): void {
         name: displayName(client.clientName),
         host: new URL(redirect).host,
         error,
-        description: sentence(new URL(location).searchParams.get('error_description') ?? error),
+        description: sentence(answer.get('error_description') ?? error),
         url: location,
       }),
     );
@@ -120,7 +122,7 @@ export function mountEndpoints(options: EndpointOptions): void {
       url,
       socket,
       httpVersion,
-      headers: { ...headers, 'content-length': String(bytes.length) } as IncomingMessage['headers'],
+      headers: { ...headers, 'content-length': String(bytes.length) },
     });
     delete replay.headers['transfer-encoding'];
     handOver(replay as unknown as IncomingMessage, response);
@@ -142,7 +144,7 @@ export function mountEndpoints(options: EndpointOptions): void {
     } catch {
       document = undefined;
     }
-    send(response, await options.register(document ?? null, request.socket.remoteAddress ?? ''));
+    send(response, await options.register(document ?? null, clientAddress(request)));
   }
 
   async function route(request: IncomingMessage, response: ServerResponse, path: string, query: string): Promise<void> {
@@ -170,9 +172,9 @@ export function mountEndpoints(options: EndpointOptions): void {
     route(request, response, path, query).catch((thrown: unknown) => {
       const error = asValetkeyError(thrown);
       if (error.status >= 500) log.error({ err: error, path }, 'an OAuth request failed');
-      if (response.headersSent) return response.destroy();
       const body = { ...problem(error), error: error.oauth, error_description: error.message };
-      send(response, { status: error.status, body });
+      if (response.headersSent) response.destroy();
+      else send(response, { status: error.status, body });
     });
   });
 }

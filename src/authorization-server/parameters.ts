@@ -43,6 +43,9 @@ export function authorizationParameters(from: URLSearchParams, targets: Targets)
     else to.delete('prompt');
   }
 
+  // The engine answers other types and modes outside the query, where nothing of ours would look at the answer.
+  const types = to.getAll('response_type');
+  if (types.length === 1 && types[0] !== 'code') to.set('response_type', 'unsupported');
   const modes = to.getAll('response_mode');
   if (modes.length === 1 && modes[0] !== 'query') to.set('response_mode', 'unsupported');
 

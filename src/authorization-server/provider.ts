@@ -34,7 +34,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
   const provider = new Provider(publicUrl, {
     adapter: options.adapter,
-    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256' } as never] },
+    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256' }] },
     clients: [
       {
         client_id: CLI_CLIENT,

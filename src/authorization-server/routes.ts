@@ -27,8 +27,9 @@ export function mountPages(options: PageOptions): void {
   const cookie = cookieName(options.publicUrl, INTERACTION_COOKIE);
   const signedInOf = async (context: Context): Promise<SignedIn | undefined> =>
     await people.session(context.req.header('cookie'));
-  const toSignIn = (context: Context, path: string): Response =>
-    context.redirect(`/sign-in?return_to=${encodeURIComponent(ownPath(path) ?? '/')}`, 303);
+  /** `again` asks for the password although somebody is signed in. */
+  const toSignIn = (context: Context, path: string, again = false): Response =>
+    context.redirect(`/sign-in?return_to=${encodeURIComponent(ownPath(path) ?? '/')}${again ? '&again=1' : ''}`, 303);
   const transaction = (uid: string): string => `consent:${uid}`;
 
   async function requestOf(context: Context, uid: string) {
@@ -43,7 +44,7 @@ export function mountPages(options: PageOptions): void {
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, context.req.path);
     if (request.prompts.has('login') && signedIn.session.authTime < request.startedAt) {
-      return toSignIn(context, context.req.path);
+      return toSignIn(context, context.req.path, true);
     }
     if (signedIn.user.tenant !== request.resource.tenant) throw fail('resource_foreign');
     const remembered = await consent.remembered(request, signedIn);
@@ -67,7 +68,7 @@ export function mountPages(options: PageOptions): void {
         hint: 'Load the page again and answer once more.',
       });
     }
-    if (form['decision'] === 'switch') return toSignIn(context, context.req.path);
+    if (form['decision'] === 'switch') return toSignIn(context, context.req.path, true);
     if (form['decision'] !== 'allow') {
       const url = await consent.deny(request);
       return await pageResponse(
@@ -101,7 +102,7 @@ export function mountPages(options: PageOptions): void {
     if (!csrfMatches(form['csrf'], signedIn.csrfSecret, 'clients')) {
       throw fail('invalid_request', { message: 'This form belongs to another sign-in.', hint: 'Load the page again.' });
     }
-    await options.revokeClient(signedIn, String(form['client'] ?? ''));
+    await options.revokeClient(signedIn, typeof form['client'] === 'string' ? form['client'] : '');
     return context.redirect('/clients?revoked', 303);
   });
 }

@@ -119,7 +119,7 @@ export function createStore(database: Database) {
         .select((select) => select.fn.countAll<number>().as('count'))
         .where('model', '=', 'Client')
         .executeTakeFirstOrThrow();
-      return Number(row.count);
+      return row.count;
     },
 
     /** Keeps a client at least until `expiresAt`. */

@@ -178,7 +178,7 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
     if (scope !== source.scope) {
       const narrowed = issue({ ...source, scope }, client.clientId, false);
       issued.records[0] = narrowed.records[0] as StoredRecord;
-      issued.answer = { ...narrowed.answer, refresh_token: issued.answer.refresh_token as string };
+      issued.answer = { ...narrowed.answer, refresh_token: issued.answer.refresh_token };
     }
     const now = clock.now();
     const successor = sealBy(bearer, 'successor', JSON.stringify({ ...issued.answer, issued: now }));

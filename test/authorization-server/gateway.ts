@@ -28,6 +28,8 @@ export type Gateway = {
   database: Database;
   clock: ReturnType<typeof movableClock>;
   log(): string;
+  /** Closes the way out: whatever is fetched from now on fails. */
+  cutOff(): Promise<void>;
   resource(name: string): string;
   /** Connectors that exist; tests add to it. */
   connectors: Set<string>;
@@ -101,6 +103,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     database,
     clock,
     log: () => text,
+    cutOff: () => egress.close(),
     resource: (name) => `${url}/mcp/default/${name}`,
     connectors,
     async person(email) {
