@@ -25,7 +25,7 @@ export function signInPage(state: {
     'Sign in',
     problem,
     html`<h1>Sign in</h1>
-      ${state.notice === undefined ? '' : html`<p class="notice" role="status">${state.notice}</p>`}
+      ${state.notice === undefined ? '' : html`<p class="notice done" role="status">${state.notice}</p>`}
       ${problemSummary(problem)}
       <form method="post" action="/sign-in">
         <input type="hidden" name="csrf" value="${state.csrf}" />
@@ -94,7 +94,7 @@ export function invitationPage(state: {
       ${problemSummary(problem)}
       <form method="post" action="${state.path}">
         <input type="hidden" name="csrf" value="${state.csrf}" />
-        <input type="hidden" autocomplete="username" value="${user.email}" />
+        <input type="email" autocomplete="username" value="${user.email}" readonly hidden />
         ${formField(
           { name: 'name', label: 'Your name', type: 'text', autocomplete: 'name', value: state.name ?? user.name },
           { problem },
@@ -149,7 +149,7 @@ export function accountPage(state: {
     'Your account',
     problem,
     html`<h1>Your account</h1>
-      ${state.notice === undefined ? '' : html`<p class="notice" role="status">${state.notice}</p>`}
+      ${state.notice === undefined ? '' : html`<p class="notice done" role="status">${state.notice}</p>`}
       ${problemSummary(problem)}
       <dl class="facts">
         <dt>Name</dt>
@@ -167,9 +167,9 @@ export function accountPage(state: {
       <h2>Change your password</h2>
       <form method="post" action="/account/password">
         <input type="hidden" name="csrf" value="${state.csrf('password')}" />
-        <input type="hidden" autocomplete="username" value="${user.email}" />
+        <input type="email" autocomplete="username" value="${user.email}" readonly hidden />
         ${formField(
-          { name: 'current', label: 'Present password', type: 'password', autocomplete: 'current-password' },
+          { name: 'current', label: 'Current password', type: 'password', autocomplete: 'current-password' },
           { problem },
         )}
         ${formField(
@@ -192,7 +192,7 @@ export function accountPage(state: {
             html`<li>
               <div>
                 <strong>${browserName(item.userAgent)}</strong>${item.id === session.id ? ' (this browser)' : ''}
-                <p class="soft">Signed in ${moment(item.createdAt)}, last seen ${moment(item.lastSeenAt)}</p>
+                <p class="soft">Signed in ${moment(item.createdAt)}<br />Last seen ${moment(item.lastSeenAt)}</p>
               </div>
               ${
                 item.id === session.id

@@ -219,7 +219,7 @@ export function mountIdentity(options: { web: Web; identity: Identity; publicUrl
       const wrong = error.code === 'sign_in_failed';
       const field = wrong || error.code === 'sign_in_throttled' ? 'current' : FIELD_OF[error.code];
       if (field === undefined) throw error;
-      const message = wrong ? 'The present password is wrong.' : error.message;
+      const message = wrong ? 'The current password is wrong.' : error.message;
       return await show(await account(who, { problem: { field, message } }), {}, error);
     }
     return redirect('/account?done=password');

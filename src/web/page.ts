@@ -2,7 +2,7 @@ import { html, raw } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
 import { ValetkeyError, ERRORS } from '../errors.ts';
 import { PAGE_HEADERS } from './security-headers.ts';
-import { STYLE_PATH } from './style.ts';
+import { ICON_PATH, MARK_PATH, STYLE_PATH } from './style.ts';
 
 export { html };
 export type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
@@ -20,7 +20,7 @@ export type Page = {
 };
 
 const MARK = raw(
-  '<svg class="mark" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true"><path d="M14.5 3a6.5 6.5 0 0 0-6.2 8.4L3 16.7V21h4.3v-2.2h2.2v-2.2h2.1l1-1A6.5 6.5 0 1 0 14.5 3Zm2 6a1.6 1.6 0 1 1 0-3.2 1.6 1.6 0 0 1 0 3.2Z" fill="currentColor"/></svg>',
+  `<svg class="mark" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true"><path d="${MARK_PATH}" fill="currentColor"/></svg>`,
 );
 
 /** A whole document: one column, no script. Everything interpolated by `html` is escaped. */
@@ -30,7 +30,11 @@ export async function renderPage(page: Page): Promise<string> {
       ? ''
       : html`<meta http-equiv="refresh" content="${page.refresh.seconds};url=${page.refresh.url}" />`;
   const who =
-    page.signedInAs === undefined ? '' : html`<p class="who">Signed in as <strong>${page.signedInAs}</strong></p>`;
+    page.signedInAs === undefined
+      ? ''
+      : html`<p class="who">
+          Signed in as <a href="/account"><strong>${page.signedInAs}</strong></a>
+        </p>`;
   return String(
     await html`<!doctype html>
       <html lang="en">
@@ -42,6 +46,7 @@ export async function renderPage(page: Page): Promise<string> {
           ${refresh}
           <title>${page.title} · Valetkey</title>
           <link rel="stylesheet" href="${STYLE_PATH}" />
+          <link rel="icon" type="image/svg+xml" href="${ICON_PATH}" />
         </head>
         <body>
           <header class="top">

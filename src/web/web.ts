@@ -6,7 +6,7 @@ import { asValetkeyError, fail, problem } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { errorPage } from './page.ts';
 import { API_HEADERS } from './security-headers.ts';
-import { STYLE, STYLE_PATH } from './style.ts';
+import { ICON, ICON_PATH, STYLE, STYLE_PATH } from './style.ts';
 
 /** Takes the raw request; `path` is the request target without its query, undecoded. */
 export type RawHandler = (request: IncomingMessage, response: ServerResponse, path: string, query: string) => void;
@@ -38,13 +38,18 @@ export function createWeb(options: { log: Log; allowedHosts: (host: string) => b
   const app = new Hono();
   const raw: { path: string; handler: RawHandler }[] = [];
 
-  app.get(STYLE_PATH, (context) =>
-    context.body(STYLE, 200, {
-      'content-type': 'text/css; charset=utf-8',
-      'cache-control': 'public, max-age=31536000, immutable',
-      'x-content-type-options': 'nosniff',
-    }),
-  );
+  for (const [path, type, content] of [
+    [STYLE_PATH, 'text/css; charset=utf-8', STYLE],
+    [ICON_PATH, 'image/svg+xml', ICON],
+  ] as const) {
+    app.get(path, (context) =>
+      context.body(content, 200, {
+        'content-type': type,
+        'cache-control': 'public, max-age=31536000, immutable',
+        'x-content-type-options': 'nosniff',
+      }),
+    );
+  }
   app.notFound(async (context) => await respond(fail('not_found'), context.req.header('accept')));
   app.onError(async (thrown, context) => {
     const error = asValetkeyError(thrown);

@@ -412,7 +412,7 @@ describe('the pages of identity', () => {
     const signIn = await gateway.browser().get('/sign-in');
     const account = await (await gateway.signedIn()).get('/account');
     for (const { text } of [setUp, signIn, account]) {
-      for (const [input] of text.matchAll(/<input(?![^>]*type="hidden")[^>]*>/g)) {
+      for (const [input] of text.matchAll(/<input(?![^>]*(type="hidden"| hidden ))[^>]*>/g)) {
         const id = /id="([^"]*)"/.exec(input)?.[1] ?? '';
         expect(text).toContain(`<label for="${id}"`);
         expect(input).toMatch(/autocomplete="(username|name|new-password|current-password)"/);
