@@ -95,6 +95,8 @@ export function createConnections(options: {
   publicUrl: string;
   /** The address of the client-id metadata document when an operator hosts it elsewhere. */
   clientMetadataUrl?: string | undefined;
+  /** See `createRefresh`; makes attempts that a crash left open on Postgres recoverable at once. */
+  instance?: string | undefined;
   /** For drills: called at each named step of a refresh. */
   onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
 }): Connections {
@@ -166,6 +168,7 @@ export function createConnections(options: {
     clock,
     log,
     exclusive,
+    instance: options.instance,
     connectorById,
     onChanged: announce,
     onDead: async (row, refusal) => await needsOwner(row, refusal.code),

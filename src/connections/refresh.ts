@@ -71,6 +71,8 @@ export function createRefresh(options: {
   log: Log;
   /** True where no other process can have the store open, so that foreign attempts are left-overs of dead ones. */
   exclusive: boolean;
+  /** A name that this process alone has, and has again after a restart: its earlier attempts are then left-overs too. */
+  instance?: string | undefined;
   connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
   onChanged: (row: Connection) => Promise<void>;
   /** A connection now needs its owner. */
@@ -78,7 +80,8 @@ export function createRefresh(options: {
   onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
 }): Refresh {
   const { store, registrations, tokens, sealing, persist, clock, log } = options;
-  const processId = newToken(9);
+  const instance = options.instance === undefined ? undefined : `${options.instance}/`;
+  const processId = `${instance ?? ''}${newToken(9)}`;
   const flights = new Map<string, Promise<Renewal>>();
   const providers = createBreaker({ clock, threshold: 5, baseMs: 1_000 });
   const clients = createBreaker({ clock, threshold: 1, baseMs: 30_000 });
@@ -139,8 +142,7 @@ export function createRefresh(options: {
             return { kind: 'postponed', retryAfterMs: wait };
           continue;
         }
-        const foreign = intent.process !== processId && !options.exclusive;
-        if (foreign && intent.deadline > now) {
+        if (mayBeAtWork(intent) && intent.deadline > now) {
           if (!waits) return { kind: 'postponed', retryAfterMs: intent.deadline - now };
           await changed(Math.min(POLL_MS, intent.deadline - now));
           continue;
@@ -183,6 +185,11 @@ export function createRefresh(options: {
         return result;
       }
     }
+  }
+
+  function mayBeAtWork(intent: Intent): boolean {
+    if (options.exclusive || intent.process === processId) return false;
+    return instance === undefined || !intent.process.startsWith(instance);
   }
 
   function admit(endpoint: string, registration: Registration): number {

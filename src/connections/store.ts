@@ -283,7 +283,7 @@ export function createConnectionStore(database: Database) {
       return rows.map(fromRow);
     },
 
-    /** Attempts left open by a process that is gone. Only where no other process can have the store open. */
+    /** Attempts without a definite answer, whoever has them. */
     async open(): Promise<Connection[]> {
       const rows = await query.selectFrom('connections').selectAll().where('attempt', 'is not', null).execute();
       return rows.map(fromRow);

@@ -70,7 +70,9 @@ export function createSweep(options: {
     try {
       // A younger answer may be in the hands of another process.
       await options.recoverStaged(options.exclusive ? 0 : STAGED_MS);
-      if (options.exclusive) await renewAll(await store.open());
+      // Where somebody else may be at work on one, the refresh itself waits for the deadline.
+      await renewAll(await store.open());
+      await round();
     } catch (error) {
       log.error({ err: asValetkeyError(error) }, 'left-over exchanges could not be settled');
     }

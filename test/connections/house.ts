@@ -65,6 +65,7 @@ export async function openHouse(
     port?: number;
     url?: string | undefined;
     database?: Database;
+    instance?: string;
     clientMetadataUrl?: string;
     onStep?: (step: Step) => void | Promise<void>;
   } = {},
@@ -104,6 +105,7 @@ export async function openHouse(
     web,
     publicUrl,
     clientMetadataUrl: options.clientMetadataUrl,
+    instance: options.instance,
     onStep: options.onStep === undefined ? undefined : (step) => options.onStep?.(step),
   });
 
@@ -164,7 +166,7 @@ export async function openHouse(
       await web.close(0);
       await egress.close();
       connectors.close();
-      await database.close();
+      if (options.database === undefined) await database.close();
       if (options.dataDir === undefined && how !== 'crash') {
         await rm(dataDir, { recursive: true, force: true, maxRetries: 3 });
       }
