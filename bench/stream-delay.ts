@@ -60,17 +60,22 @@ export async function streamDelay(target: Target, streams: number, seconds: numb
 }
 
 /**
- * Resident memory that a stream held open costs the thing in between, in bytes; the streams are silent meanwhile.
+ * Resident memory that a stream held open costs the thing in between, in bytes. These are the silent streams of clients
+ * of 2025, which they keep open for as long as they run.
  * @throws Error when a stream is not opened
  */
 export async function bytesPerStream(target: Target, streams: number): Promise<number> {
   const { origin, pathname } = new URL(target.url);
   const pool = new Pool(origin, { connections: streams, pipelining: 1, bodyTimeout: 0 });
-  const request = { path: pathname, method: 'POST', headers: headersOf('ticks', target.token) } as const;
+  const headers = {
+    accept: 'text/event-stream',
+    authorization: `Bearer ${target.token}`,
+    'mcp-protocol-version': '2025-11-25',
+  };
   try {
     const before = residentBytes(target.pids);
     const opened = await Promise.all(
-      Array.from({ length: streams }, async () => await pool.request({ ...request, body: streamCall(2, 600_000) })),
+      Array.from({ length: streams }, async () => await pool.request({ path: pathname, method: 'GET', headers })),
     );
     const held = residentBytes(target.pids);
     const refused = opened.find(({ statusCode }) => statusCode !== 200);

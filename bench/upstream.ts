@@ -27,6 +27,11 @@ function mcp(request: IncomingMessage, response: ServerResponse): void {
     response.writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${metadata}"` }).end();
     return;
   }
+  if (request.method === 'GET') {
+    // The stream of a client of 2025 that belongs to no call; nothing ever comes on it.
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' }).flushHeaders();
+    return;
+  }
   let body: Buffer | undefined;
   request.on('data', (chunk: Buffer) => {
     body = body === undefined ? chunk : Buffer.concat([body, chunk]);
@@ -153,7 +158,7 @@ async function oauth(request: IncomingMessage, response: ServerResponse, url: UR
 
 const server = createServer((request, response) => {
   const target = request.url ?? '/';
-  if (target === PATH && request.method === 'POST') return mcp(request, response);
+  if (target === PATH && request.method !== 'DELETE') return mcp(request, response);
   if (target === '/count') return json(response, 200, { count });
   void oauth(request, response, new URL(target, origin));
 });

@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
-import { plainProfile } from '../test/browser/profile.ts';
+import { createPlainBrowser } from '../test/browser/plain-browser.ts';
+import { walk } from '../test/browser/walk.ts';
 import { connectSdkClient } from '../test/clients/sdk-client.ts';
 import { answering, end, freePort } from './child.ts';
 import type { Target } from './target.ts';
@@ -70,12 +71,19 @@ export async function startValetkey(
     const password = randomBytes(18).toString('base64url');
     const email = 'person@bench.test';
     const { invitationUrl } = await api('/users', { email, name: 'A person', role: 'member' });
-    const profile = plainProfile({ email, password });
-    await profile.visit(String(invitationUrl), { until: (view) => !view.url.includes('/invitation/') });
+    const browser = createPlainBrowser();
+    await browser.open(String(invitationUrl));
+    const form = (await browser.view()).forms.find(({ fields }) => fields.includes('password'));
+    if (form === undefined) throw new Error(`the invitation shows no form: ${browser.status()}`);
+    await browser.submit(form, { name: 'A person', password }, form.buttons[0] ?? '');
     const session = await connectSdkClient({
       url: `${origin}/mcp/default/bench`,
       era: 'modern',
-      authorize: (url) => profile.authorize(url),
+      async authorize(url) {
+        await browser.open(url);
+        const callback = new URL(url).searchParams.get('redirect_uri') ?? '';
+        await walk(browser, { email, password }, { until: (view) => view.url.startsWith(callback) });
+      },
     });
     const token = session.tokens().access_token;
     await session.close();
