@@ -144,7 +144,7 @@ export async function createAuthorizationServer(options: {
   const register = createRegistration({
     store,
     clock,
-    limits: { burst: 30, refillMs: 2_000, total: 10_000, ...options.limits },
+    limits: { burst: 30, refillMs: 10_000, total: 10_000, ...options.limits },
     registered: async (client, address) =>
       await audit.record({
         tenant: DEFAULT_TENANT,
@@ -200,6 +200,7 @@ export async function createAuthorizationServer(options: {
   mountEndpoints({
     web,
     provider,
+    clock,
     publicUrl,
     targets,
     log,

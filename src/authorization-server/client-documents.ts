@@ -3,6 +3,7 @@ import type { Egress, OutboundResponse } from '../egress/egress.ts';
 import type { Log } from '../log.ts';
 import { readMetadata, type ClientMetadata } from './client-metadata.ts';
 import { PINNED_CLIENTS } from './pinned-clients.ts';
+import { createRate } from './rate.ts';
 import { isLoopbackRedirect } from './redirects.ts';
 import type { Store } from './store.ts';
 
@@ -78,8 +79,8 @@ export function createClientDocuments(options: {
 }) {
   const { store, clock, egress, log } = options;
   const fetching = new Map<string, Promise<ClientMetadata | undefined>>();
-  const admitOrigin = createBudget(clock, ORIGIN_BUDGET);
-  const admitAny = createBudget(clock, TOTAL_BUDGET);
+  const originWait = createRate(clock, ORIGIN_BUDGET);
+  const totalWait = createRate(clock, TOTAL_BUDGET);
 
   function parse(clientId: string, response: OutboundResponse): ClientMetadata {
     if (response.status !== 200) throw new Unacceptable(`it was answered with status ${response.status}`);
@@ -89,7 +90,7 @@ export function createClientDocuments(options: {
   }
 
   async function fetchDocument(clientId: string): Promise<ClientMetadata | undefined> {
-    if (!admitOrigin(new URL(clientId).origin) || !admitAny('')) {
+    if (originWait(new URL(clientId).origin) > 0 || totalWait('') > 0) {
       log.warn({ client: clientId }, 'a client document was not fetched: too many fetches');
       return undefined;
     }
@@ -133,17 +134,5 @@ export function createClientDocuments(options: {
       const pinned = Object.hasOwn(PINNED_CLIENTS, clientId) ? PINNED_CLIENTS[clientId] : undefined;
       return pinned === undefined ? undefined : readDocument(clientId, { client_id: clientId, ...pinned });
     },
-  };
-}
-
-function createBudget(clock: Clock, budget: { burst: number; refillMs: number }): (key: string) => boolean {
-  const arrivals = new Map<string, number>();
-  return (key) => {
-    const now = clock.now();
-    if (arrivals.size > 1_000) for (const [name, at] of arrivals) if (at <= now) arrivals.delete(name);
-    const due = Math.max(arrivals.get(key) ?? 0, now);
-    if (due - now > (budget.burst - 1) * budget.refillMs) return false;
-    arrivals.set(key, due + budget.refillMs);
-    return true;
   };
 }

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { asValetkeyError, fail, problem, type ErrorCode } from '../errors.ts';
+import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { clientAddress } from '../web/address.ts';
 import { errorPage, renderPage } from '../web/page.ts';
@@ -12,14 +13,18 @@ import { refusalPage } from './pages.ts';
 import { authorizationParameters } from './parameters.ts';
 import { cookieName } from './provider.ts';
 import { isWebRedirect } from './redirects.ts';
+import { createRate } from './rate.ts';
 import type { RegistrationAnswer } from './registration.ts';
 import type { Targets } from './resources.ts';
 
 const MAX_BODY = 64 * 1024;
+/** Every request that leads to a page is kept for an hour: nobody fills the store with them. */
+const AUTHORIZE_RATE = { burst: 300, refillMs: 200 };
 
 export type EndpointOptions = {
   web: Web;
   provider: Provider;
+  clock: Clock;
   publicUrl: string;
   targets: Targets;
   log: Log;
@@ -101,6 +106,7 @@ export function mountEndpoints(options: EndpointOptions): void {
     );
   });
   const engine = provider.callback();
+  const authorizeWait = createRate(options.clock, AUTHORIZE_RATE);
 
   function handOver(request: IncomingMessage, response: ServerResponse): void {
     // The engine derives addresses from the request; what it is told is the configured address and nothing else.
@@ -150,6 +156,7 @@ export function mountEndpoints(options: EndpointOptions): void {
   async function route(request: IncomingMessage, response: ServerResponse, path: string, query: string): Promise<void> {
     const name = path.slice('/oauth/'.length);
     if (name === 'authorize' && (request.method === 'GET' || request.method === 'HEAD')) {
+      if (authorizeWait(clientAddress(request)) > 0) throw fail('too_many_requests');
       const parameters = authorizationParameters(new URLSearchParams(query), targets);
       request.url = `/oauth/authorize?${parameters.toString()}`;
       for (const [header, value] of Object.entries(PAGE_HEADERS)) response.setHeader(header, value);

@@ -113,8 +113,10 @@ export function createProvider(options: ProviderOptions): Provider {
     },
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     expiresWithSession: () => false,
-    findAccount: async (_ctx, account) =>
-      (await options.isActive(account)) ? { accountId: account, claims: () => ({ sub: account }) } : undefined,
+    findAccount: async (_ctx, account) => {
+      if (!(await options.isActive(account))) throw new errors.AccessDenied('the person may not sign in any more');
+      return { accountId: account, claims: () => ({ sub: account }) };
+    },
     loadExistingGrant: async (ctx) => {
       const grant = ctx.oidc.result?.consent?.grantId;
       return grant === undefined ? undefined : await ctx.oidc.provider.Grant.find(grant);

@@ -2,9 +2,11 @@ import type { Clock } from '../clock.ts';
 import { hashToken, newToken } from '../ids.ts';
 import { toRecord } from './adapter.ts';
 import { readMetadata, RedirectFault, type AuthMethod, type ClientMetadata } from './client-metadata.ts';
+import { createRate, type Rate } from './rate.ts';
 import type { Store } from './store.ts';
 
-const DAY = 24 * 3_600_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 /** A client that nobody has allowed anything goes after this time. */
 export const UNUSED_CLIENT_MS = 7 * DAY;
 /** One that somebody has allowed something outlives every token of its grants (180 days). */
@@ -12,13 +14,8 @@ export const USED_CLIENT_MS = 400 * DAY;
 
 export type RegistrationAnswer = { status: number; body: Record<string, unknown>; headers?: Record<string, string> };
 
-export type RegistrationLimits = {
-  /** Registrations at once from one address, and how long one takes to be forgotten. */
-  burst: number;
-  refillMs: number;
-  /** Registered clients in all. */
-  total: number;
-};
+/** Registrations from one address, and registered clients in all. */
+export type RegistrationLimits = Rate & { total: number };
 
 const METHODS: readonly AuthMethod[] = ['none', 'client_secret_basic', 'client_secret_post'];
 
@@ -34,10 +31,10 @@ export function createRegistration(options: {
   registered(client: ClientMetadata, address: string): Promise<void>;
 }) {
   const { store, clock, limits } = options;
-  const admit = createAddressLimit(clock, limits);
+  const waitFor = createRate(clock, limits);
 
   return async (document: unknown, address: string): Promise<RegistrationAnswer> => {
-    const wait = admit(address);
+    const wait = waitFor(address);
     if (wait > 0) {
       return {
         ...refuse('too_many_requests', 'Too many registrations from this address.', 429),
@@ -59,6 +56,10 @@ export function createRegistration(options: {
       throw error;
     }
     if ((await store.countClients()) >= limits.total) {
+      // A flood of registrations pushes out what floods leave behind: clients that nobody has used for an hour.
+      await store.removeUnusedClients(clock.now() + UNUSED_CLIENT_MS - HOUR);
+    }
+    if ((await store.countClients()) >= limits.total) {
       return refuse('temporarily_unavailable', 'No more clients can be registered for now.', 503);
     }
     client.client_id_issued_at = Math.floor(clock.now() / 1_000);
@@ -69,19 +70,5 @@ export function createRegistration(options: {
     await store.upsert(toRecord('Client', client.client_id, { ...client }, clock.now() + UNUSED_CLIENT_MS));
     await options.registered(client, address);
     return { status: 201, body: { ...client, ...(secret === undefined ? {} : { client_secret: secret }) } };
-  };
-}
-
-/** Milliseconds to wait, 0 when admitted: a bucket an address, held by this process (GCRA). */
-function createAddressLimit(clock: Clock, limits: RegistrationLimits): (address: string) => number {
-  const arrivals = new Map<string, number>();
-  return (address) => {
-    const now = clock.now();
-    if (arrivals.size > 10_000) for (const [key, at] of arrivals) if (at <= now) arrivals.delete(key);
-    const due = Math.max(arrivals.get(address) ?? 0, now);
-    const wait = due - now - (limits.burst - 1) * limits.refillMs;
-    if (wait > 0) return wait;
-    arrivals.set(address, due + limits.refillMs);
-    return 0;
   };
 }

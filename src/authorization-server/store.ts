@@ -122,6 +122,15 @@ export function createStore(database: Database) {
       return row.count;
     },
 
+    /** Removes the clients that go before `expiresBefore` by themselves. */
+    async removeUnusedClients(expiresBefore: number): Promise<void> {
+      await query
+        .deleteFrom('oauth_records')
+        .where('model', '=', 'Client')
+        .where('expires_at', '<=', expiresBefore)
+        .execute();
+    },
+
     /** Keeps a client at least until `expiresAt`. */
     async keepClient(idHash: string, expiresAt: number): Promise<void> {
       await query

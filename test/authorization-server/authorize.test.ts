@@ -350,6 +350,75 @@ describe('the consent page', () => {
   });
 });
 
+describe('a flood of authorization requests', () => {
+  it('is cut off for its address', async () => {
+    const flooded = await startGateway();
+    try {
+      const id = String((await register(flooded)).body['client_id']);
+      const browser = await flooded.browser();
+      const statuses: number[] = [];
+      for (let i = 0; i < 6; i++) {
+        const some = Array.from({ length: 51 }, () => browser.fetch(authorizeUrl(flooded, id)));
+        statuses.push(...(await Promise.all(some)).map(({ status }) => status));
+      }
+      expect(statuses.slice(0, 255)).toEqual(Array.from({ length: 255 }, () => 303));
+      expect(statuses.at(-1)).toBe(429);
+    } finally {
+      await flooded.close();
+    }
+  });
+});
+
+describe('behind a proxy that ends TLS', () => {
+  it('every address and cookie follows the public URL, whatever the request says', async () => {
+    const publicUrl = 'https://keys.example';
+    const behind = await startGateway({ publicUrl });
+    try {
+      const id = String((await register(behind)).body['client_id']);
+      const browser = await behind.browser();
+      const user = await behind.person('tls@example.com');
+      const session = await behind.identity.sessions.start(user.tenant, user.id, 'test');
+      browser.cookies.set('__Host-valetkey_session', { value: session, path: '/' });
+      const start = await browser.fetch(authorizeUrl(behind, id), {
+        headers: { 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'http' },
+      });
+      for (const cookie of start.headers.getSetCookie()) {
+        expect(cookie).toMatch(
+          /^__Secure-valetkey_\w+=[\w-]+; path=\/(consent|oauth\/authorize)\/[\w-]+;.*secure; httponly/i,
+        );
+        expect(cookie).toMatch(/samesite=lax/i);
+      }
+      expect(start.headers.getSetCookie()).toHaveLength(2);
+      const page = await browser.go(`${behind.url}${start.headers.get('location') ?? ''}`);
+      const back = new URL((await browser.press(page, 'allow')).out ?? '');
+      expect(back.searchParams.get('iss')).toBe(publicUrl);
+      const { body } = await redeem(behind, id, back.searchParams.get('code') ?? '');
+      expect(await behind.as.verify(String(body['access_token']))).toMatchObject({
+        resource: 'https://keys.example/mcp/default/alpha',
+      });
+      const metadata = await (await fetch(`${behind.url}/.well-known/oauth-authorization-server`)).text();
+      expect(metadata).not.toContain('127.0.0.1');
+    } finally {
+      await behind.close();
+    }
+  });
+});
+
+describe('a person who may not sign in any more', () => {
+  it('gets no code for what was allowed before', async () => {
+    const user = await gateway.person('gone@example.com');
+    await gateway.identity.users.invite({ tenant: user.tenant, email: 'boss@example.com', name: 'b', role: 'owner' });
+    const browser = await gateway.browser(user);
+    const page = await browser.go(authorizeUrl(gateway, client, { resource: gateway.resource('beta') }));
+    const returnTo = new URL((await browser.press(page, 'allow')).url).searchParams.get('return_to') ?? '';
+    await gateway.identity.users.disable(user.tenant, user.id);
+    const back = await browser.go(gateway.url + returnTo);
+    const params = new URL(back.out ?? '').searchParams;
+    expect(params.get('code')).toBeNull();
+    expect(params.get('error')).toBe('access_denied');
+  });
+});
+
 describe('a pushed authorization request', () => {
   it('stands for the whole request, once', async () => {
     const pushed = await post(gateway, '/oauth/par', {

@@ -163,6 +163,24 @@ describe('registration', () => {
   });
 });
 
+describe('a flood of registrations', () => {
+  it('pushes out its own leftovers, never a client that somebody uses', async () => {
+    const small = await startGateway({ limits: { total: 3, burst: 100 } });
+    try {
+      const used = String((await register(small)).body['client_id']);
+      const browser = await small.browser(await small.person('flooded@example.com'));
+      await authorize(small, browser, used);
+      for (let i = 0; i < 2; i++) expect((await register(small)).status).toBe(201);
+      expect((await register(small)).status).toBe(503);
+      small.clock.move(3_600_000);
+      expect((await register(small)).status).toBe(201);
+      expect((await browser.go(authorizeUrl(small, used))).status).toBe(200);
+    } finally {
+      await small.close();
+    }
+  });
+});
+
 describe('a client that may not refresh', () => {
   it('gets no refresh token', async () => {
     const { body } = await register(gateway, { grant_types: ['authorization_code'] });
