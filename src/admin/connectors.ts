@@ -117,12 +117,17 @@ export function connectorRoutes(deps: {
       method: 'PUT',
       path: '/connectors/:connector',
       id: 'putConnector',
-      summary: 'Replaces the document, or makes the connector. *** keeps a stored secret. If-Match is optional.',
+      summary:
+        'Replaces the document, or makes the connector. *** keeps a stored secret. If-Match is optional. With dryRun, only validates.',
       action: 'connector.write',
+      query: z.strictObject({ dryRun: z.stringbool().default(false) }),
       body: described(documentSchema),
       answer: connectorAnswer,
-      async run({ caller, at, body, ifRevision }) {
+      async run({ caller, at, body, ifRevision, query }) {
         const { tenant } = caller.principal;
+        if (query.dryRun) {
+          return { body: await connectors.check(tenant, at['connector'] ?? '', documentOf(body), ifRevision) };
+        }
         const put = await connectors.put(tenant, at['connector'] ?? '', documentOf(body), caller.actor, ifRevision);
         const { connector, created } = put;
         return { status: created ? 201 : 200, body: await show(connector, caller), revision: connector.revision };

@@ -47,8 +47,8 @@ export type Connectors = {
     ifRevision?: number,
   ) => Promise<Connector>;
   readonly remove: (tenant: TenantId, name: string, actor: Actor, ifRevision?: number) => Promise<void>;
-  /** Validates without writing anything; throws what `put` would throw. */
-  readonly check: (tenant: TenantId, input: unknown) => Promise<ConnectorDocument>;
+  /** `put` without writing anything: throws what it would throw. */
+  readonly check: (tenant: TenantId, name: string, input: unknown, ifRevision?: number) => Promise<ConnectorDocument>;
   /** Makes the declared connectors of a tenant what the file says: all of it is validated before any is written. */
   readonly declare: (tenant: TenantId, documents: readonly unknown[]) => Promise<void>;
   /** The credential of auth types bearer, api-key, basic and headers; null for the others or while something is missing. */
@@ -184,6 +184,25 @@ export async function createConnectors(options: {
     return typeof name === 'string' ? name : '';
   };
 
+  /** What a `put` replaces, and its document with the name of the address filled in. */
+  async function replaced(
+    tenant: TenantId,
+    name: string,
+    input: unknown,
+    ifRevision: number | undefined,
+  ): Promise<{ before: Stored | undefined; named: unknown }> {
+    const named = typeof input === 'object' && input !== null && !('name' in input) ? { name, ...input } : input;
+    const before = await stored(tenant, name);
+    if (before === undefined && ifRevision !== undefined) throw fail('conflict');
+    if (nameOf(named) !== name) {
+      throw fail('connector_invalid', {
+        message: `name: a connector keeps its name, which is part of its address: here ${name}.`,
+      });
+    }
+    if (before !== undefined) mayChange(before, ifRevision);
+    return { before, named };
+  }
+
   async function declareOne(tenant: TenantId, input: unknown): Promise<void> {
     const before = await stored(tenant, nameOf(input));
     if (before !== undefined && before.row.source === 'file') {
@@ -200,13 +219,7 @@ export async function createConnectors(options: {
     list: (tenant) => registry.list(tenant),
     create: async (tenant, input, actor) => await write(tenant, undefined, input, actor, 'api'),
     async put(tenant, name, input, actor, ifRevision) {
-      const named = typeof input === 'object' && input !== null && !('name' in input) ? { name, ...input } : input;
-      const before = await stored(tenant, name);
-      if (before === undefined && ifRevision !== undefined) throw fail('conflict');
-      if (before === undefined && nameOf(named) !== name) {
-        throw fail('connector_invalid', { message: `name: the document says ${nameOf(named)}, the address ${name}.` });
-      }
-      if (before !== undefined) mayChange(before, ifRevision);
+      const { before, named } = await replaced(tenant, name, input, ifRevision);
       return { connector: await write(tenant, before, named, actor, 'api'), created: before === undefined };
     },
     async patch(tenant, name, patch, actor, ifRevision) {
@@ -226,8 +239,10 @@ export async function createConnectors(options: {
       });
       await announce(row);
     },
-    check: async (tenant, input) =>
-      prepare(input, await stored(tenant, nameOf(input)), { providers, checkUrl }).document,
+    async check(tenant, name, input, ifRevision) {
+      const { before, named } = await replaced(tenant, name, input, ifRevision);
+      return prepare(named, before, { providers, checkUrl }).document;
+    },
     async declare(tenant, documents) {
       const names = new Set<string>();
       for (const [index, input] of documents.entries()) {
