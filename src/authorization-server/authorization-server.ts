@@ -14,6 +14,7 @@ import { mountEndpoints, renderError } from './endpoints.ts';
 import { accountOf, personOf, type ConnectStep, type People } from './people.ts';
 import { createProvider } from './provider.ts';
 import { isLoopbackRedirect, redirectKey } from './redirects.ts';
+import type { Rate } from './rate.ts';
 import { createRegistration, type RegistrationLimits } from './registration.ts';
 import { createTargets, type ResourceDirectory } from './resources.ts';
 import { mountPages } from './routes.ts';
@@ -87,7 +88,8 @@ export async function createAuthorizationServer(options: {
   accessTokenTtlSeconds: number;
   resources: ResourceDirectory;
   connectStep: ConnectStep;
-  limits?: Partial<RegistrationLimits>;
+  /** Other than the defaults: registrations, and authorization requests from one address. */
+  limits?: { registrations?: Partial<RegistrationLimits>; authorizations?: Rate };
 }): Promise<AuthorizationServer> {
   const { database, identity, clock, audit, web, publicUrl } = options;
   const log = options.log.child({ room: 'authorization-server' });
@@ -144,7 +146,7 @@ export async function createAuthorizationServer(options: {
   const register = createRegistration({
     store,
     clock,
-    limits: { burst: 30, refillMs: 10_000, total: 10_000, ...options.limits },
+    limits: { burst: 30, refillMs: 10_000, total: 10_000, ...options.limits?.registrations },
     registered: async (client, address) =>
       await audit.record({
         tenant: DEFAULT_TENANT,
@@ -201,6 +203,7 @@ export async function createAuthorizationServer(options: {
     web,
     provider,
     clock,
+    authorizations: options.limits?.authorizations ?? { burst: 300, refillMs: 200 },
     publicUrl,
     targets,
     log,

@@ -13,18 +13,18 @@ import { refusalPage } from './pages.ts';
 import { authorizationParameters } from './parameters.ts';
 import { cookieName } from './provider.ts';
 import { isWebRedirect } from './redirects.ts';
-import { createRate } from './rate.ts';
+import { createRate, type Rate } from './rate.ts';
 import type { RegistrationAnswer } from './registration.ts';
 import type { Targets } from './resources.ts';
 
 const MAX_BODY = 64 * 1024;
-/** Every request that leads to a page is kept for an hour: nobody fills the store with them. */
-const AUTHORIZE_RATE = { burst: 300, refillMs: 200 };
 
 export type EndpointOptions = {
   web: Web;
   provider: Provider;
   clock: Clock;
+  /** From one address. Every request that leads to a page is kept for an hour: nobody fills the store with them. */
+  authorizations: Rate;
   publicUrl: string;
   targets: Targets;
   log: Log;
@@ -106,7 +106,7 @@ export function mountEndpoints(options: EndpointOptions): void {
     );
   });
   const engine = provider.callback();
-  const authorizeWait = createRate(options.clock, AUTHORIZE_RATE);
+  const authorizeWait = createRate(options.clock, options.authorizations);
 
   function handOver(request: IncomingMessage, response: ServerResponse): void {
     // The engine derives addresses from the request; what it is told is the configured address and nothing else.

@@ -43,7 +43,7 @@ export type GatewayOptions = {
   clock?: ReturnType<typeof movableClock>;
   connectors?: string[];
   connectStep?: ConnectStep;
-  limits?: { burst?: number; refillMs?: number; total?: number };
+  limits?: Parameters<typeof createAuthorizationServer>[0]['limits'];
   accessTokenTtlSeconds?: number;
   /** The address that clients use, when it is another process's. */
   publicUrl?: string;

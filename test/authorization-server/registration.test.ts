@@ -14,7 +14,7 @@ import {
 
 let gateway: Gateway;
 beforeAll(async () => {
-  gateway = await startGateway({ limits: { burst: 1_000 } });
+  gateway = await startGateway({ limits: { registrations: { burst: 1_000 } } });
 });
 afterAll(async () => await gateway.close());
 
@@ -130,7 +130,7 @@ describe('registration', () => {
   });
 
   it('is limited for one address, and forgets', async () => {
-    const limited = await startGateway({ limits: { burst: 3, refillMs: 10_000 } });
+    const limited = await startGateway({ limits: { registrations: { burst: 3, refillMs: 10_000 } } });
     try {
       const statuses: number[] = [];
       for (let i = 0; i < 4; i++) statuses.push((await register(limited)).status);
@@ -143,7 +143,7 @@ describe('registration', () => {
   });
 
   it('stops at a total, and lets clients go that nobody has allowed anything within a week', async () => {
-    const small = await startGateway({ limits: { total: 2 } });
+    const small = await startGateway({ limits: { registrations: { total: 2 } } });
     const day = 86_400_000;
     try {
       const used = String((await register(small)).body['client_id']);
@@ -165,7 +165,7 @@ describe('registration', () => {
 
 describe('a flood of registrations', () => {
   it('pushes out its own leftovers, never a client that somebody uses', async () => {
-    const small = await startGateway({ limits: { total: 3, burst: 100 } });
+    const small = await startGateway({ limits: { registrations: { total: 3, burst: 100 } } });
     try {
       const used = String((await register(small)).body['client_id']);
       const browser = await small.browser(await small.person('flooded@example.com'));
