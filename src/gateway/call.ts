@@ -70,12 +70,14 @@ export class Call implements ReplySink {
   #body!: Buffer;
   #rename: string | undefined;
   #session: Session | undefined;
+  #upstreamSession: string | null = null;
   #credential: Credential | null = null;
   #missing: CredentialRefusal | null = null;
   #exchange: Exchange | undefined;
   #relay: Relay | undefined;
   #refusal: { status: number; headers: IncomingHttpHeaders; chunks: Buffer[]; size: number } | undefined;
   #retried = false;
+  #begunAgain = false;
   #over = false;
   #quiet = 0;
   readonly #startedAt: number;
@@ -97,8 +99,8 @@ export class Call implements ReplySink {
     response.on('close', () => this.#clientGone());
   }
 
-  get over(): boolean {
-    return this.#over;
+  get #endless(): boolean {
+    return this.#envelope.method === 'subscriptions/listen';
   }
 
   // 1. Who calls: the inbound token ends here.
@@ -169,7 +171,11 @@ export class Call implements ReplySink {
     if (this.#session === undefined || !needsRenewal(this.#session, answer))
       return this.#send(this.#session?.upstream ?? null);
     if (answer === null || this.#session.handshake === null) return this.#fail(fail('session_unknown'), 404);
-    this.#later(this.#deps.renewal.renew(this.#connector, answer, this.#session), (id) => this.#send(id));
+    this.#renew(answer, this.#session);
+  }
+
+  #renew(credential: Credential, session: Session): void {
+    this.#later(this.#deps.renewal.renew(this.#connector, credential, session), (id) => this.#send(id));
   }
 
   /** Deploy first, OAuth later: what the upstream says to anyone is said to everyone. */
@@ -185,13 +191,14 @@ export class Call implements ReplySink {
   // 6. The original bytes go out with the credential that is the gateway's to add.
   #send(session: string | null): void {
     if (this.#over) return;
+    this.#upstreamSession = session;
     const { headers } = this.#request;
     const request: UpstreamRequest = {
       connector: this.#connector,
       method: 'POST',
       headers: messageHeaders(headers, this.#envelope, this.#rename, session),
       body: this.#rename === undefined ? this.#body : renamed(this.#envelope.text, this.#rename),
-      stream: this.#envelope.method === 'subscriptions/listen',
+      stream: this.#endless,
     };
     this.#sentAt = this.#deps.clock.monotonic();
     this.#quiet = 0;
@@ -206,10 +213,8 @@ export class Call implements ReplySink {
       this.#refusal = { status, headers, chunks: [], size: 0 };
       return;
     }
-    if (this.#envelope.kind !== 'request') {
-      this.#relay = Relay.discarding(this.output);
-      return;
-    }
+    // Nobody waits for an answer to what is no request: what comes is dropped.
+    if (this.#envelope.kind !== 'request') return;
     const minted = headers['mcp-session-id'];
     if (this.#envelope.method === 'initialize' && this.#envelope.era === 'legacy' && typeof minted === 'string') {
       return this.#mint(minted, (id) => this.#pass(status, headers, exchange, id));
@@ -223,10 +228,8 @@ export class Call implements ReplySink {
       this.#deps.listSeen(this.#connector, this.#principal, this.#credential, tools),
     );
     const { maxResultBytes } = this.#connector.document.limits;
-    const unlimited = this.#envelope.method === 'subscriptions/listen';
-    const relay = Relay.begin(this.output, status, headers, exchange, sessionId, change, {
-      total: unlimited ? Infinity : maxResultBytes,
-    });
+    const limit = this.#endless ? Infinity : maxResultBytes;
+    const relay = Relay.begin(this.output, status, headers, exchange, sessionId, change, limit);
     if (relay instanceof Relay) this.#relay = relay;
     else this.#broken(relay);
   }
@@ -263,6 +266,15 @@ export class Call implements ReplySink {
     this.#refusal = undefined;
     if (this.#credential === null && this.#connector.document.auth.type !== 'none')
       return this.#refusedAnonymous(status);
+    const session = this.#session;
+    if (status === 404 && this.#credential !== null && session !== undefined && session.handshake !== null) {
+      // The client knows nothing of the session that is gone: it was begun for it here, and is begun here again.
+      if (!this.#begunAgain) {
+        this.#begunAgain = true;
+        this.#deps.renewal.forget(this.#credential, session, this.#upstreamSession);
+        return this.#renew(this.#credential, session);
+      }
+    }
     const meaning = meaningOf(status, headers, body);
     if (this.#envelope.kind !== 'request' && meaning.kind !== 'relay') return this.#accept();
     switch (meaning.kind) {
@@ -291,7 +303,7 @@ export class Call implements ReplySink {
     this.#later(answer, (settled) => {
       if (settled === null || isCredentialRefusal(settled)) return this.#prompt(settled);
       this.#credential = settled;
-      this.#send(this.#session?.upstream ?? null);
+      this.#send(this.#upstreamSession);
     });
   }
 
@@ -427,8 +439,8 @@ export class Call implements ReplySink {
       output.cut();
       return this.#done('error', 'client_too_slow');
     }
-    const endless = output.stream && this.#envelope.method === 'subscriptions/listen';
-    if (this.#exchange !== undefined && !output.waiting && !endless && this.#quiet > timeoutSeconds) {
+    const patient = output.waiting || (output.stream && this.#endless);
+    if (this.#exchange !== undefined && !patient && this.#quiet > timeoutSeconds) {
       return this.#broken(fail('egress_timeout', { message: `The service was silent for ${timeoutSeconds} seconds.` }));
     }
     if (output.stream && output.silent >= 15) output.keepAlive();

@@ -24,9 +24,11 @@ export function createPrompts(connections: ConnectionSource, connectors: Pick<Co
       if (refusal === null) {
         const [missing] = await connectors.missing(connector);
         const text =
-          missing === undefined
-            ? `${title} did not accept the credential that this gateway holds for it. Its owner has to set a new one.`
-            : `${title} is not set up yet: ${missing.message} ${missing.hint}`;
+          connector.document.auth.type === 'none'
+            ? `${title} asks for authorization, and none is set up for it here. Its owner has to add auth to the connector.`
+            : missing === undefined
+              ? `${title} did not accept the credential that this gateway holds for it. Its owner has to set a new one.`
+              : `${title} is not set up yet: ${missing.message} ${missing.hint}`;
         return { text, data: { flow }, code: 'upstream_unauthorized', flow };
       }
       if (refusal.refusal === 'temporarily_unavailable') {

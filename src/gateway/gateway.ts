@@ -154,7 +154,7 @@ export function createGateway(options: {
       return tools;
     },
     probe: async (connector, principal) => await probe(await upstreamFor(connector, principal)),
-    flush: traffic.flush,
+    flush: async () => await traffic.flush(),
     async stop() {
       for (const call of open) call.stop();
       await new Promise<void>((resolve) => {

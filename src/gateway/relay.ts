@@ -21,27 +21,14 @@ export class Relay {
   readonly #output: Output;
   readonly #rewriter: Rewriter | undefined;
   readonly #limit: number;
-  readonly #discard: boolean;
-  #start: ((length: number) => void) | undefined;
+  /** Headers wait for the first bytes: until then the reply may still turn out to be unusable. */
+  #head: { status: number; headers: string[]; length: number; exchange: Exchange } | undefined;
   #size = 0;
 
-  private constructor(
-    output: Output,
-    rewriter: Rewriter | undefined,
-    limit: number,
-    discard: boolean,
-    start?: (length: number) => void,
-  ) {
+  private constructor(output: Output, rewriter: Rewriter | undefined, limit: number) {
     this.#output = output;
     this.#rewriter = rewriter;
     this.#limit = limit;
-    this.#discard = discard;
-    this.#start = start;
-  }
-
-  /** For messages whose answer nobody waits for. */
-  static discarding(output: Output): Relay {
-    return new Relay(output, undefined, MAX_HELD, true);
   }
 
   /** Only these headers of the upstream's reply cross: its media type, its encoding; never cookies or challenges. */
@@ -52,57 +39,59 @@ export class Relay {
     exchange: Exchange,
     sessionId: string | undefined,
     change: Change | undefined,
-    limits: { total: number },
+    limit: number,
   ): Relay | ValetkeyError {
     const type = headerText(headers, 'content-type');
     const encoding = headers['content-encoding'];
-    const own = sessionId === undefined ? [] : ['mcp-session-id', sessionId];
-    const held = Math.min(limits.total, MAX_HELD);
-    if (/^text\/event-stream\s*(;|$)/i.test(type) && encoding === undefined) {
-      output.beginStream(status, [...STREAM_HEADERS, ...own], exchange);
-      return new Relay(output, change === undefined ? undefined : rewriteEvents(change, held), limits.total, false);
+    const held = Math.min(limit, MAX_HELD);
+    if (encoding === undefined && /^text\/event-stream\s*(;|$)/i.test(type)) {
+      const own = sessionId === undefined ? STREAM_HEADERS : [...STREAM_HEADERS, 'mcp-session-id', sessionId];
+      output.beginStream(status, own, exchange);
+      return new Relay(output, change === undefined ? undefined : rewriteEvents(change, held), limit);
     }
     if (!/^application\/json\s*(;|$)/i.test(type) || (encoding !== undefined && change !== undefined)) {
       return fail('upstream_invalid', { detail: { contentType: type.slice(0, 100), encoding } });
     }
     const length = Number(headers['content-length'] ?? -1);
-    if (length > limits.total) return tooLarge(limits.total);
-    const flat = ['content-type', 'application/json', 'cache-control', 'no-store', ...own];
+    if (length > limit) return tooLarge(limit);
+    const flat = ['content-type', 'application/json', 'cache-control', 'no-store'];
+    if (sessionId !== undefined) flat.push('mcp-session-id', sessionId);
     if (typeof encoding === 'string') flat.push('content-encoding', encoding);
-    if (change === undefined) {
-      output.begin(status, flat, length, exchange);
-      return new Relay(output, undefined, limits.total, false);
-    }
-    // What is read as a whole may yet turn out to be unusable: nothing is sent before that is known.
-    return new Relay(output, rewriteJson(change, held), limits.total, false, (size) =>
-      output.begin(status, flat, size, exchange),
-    );
+    const relay = new Relay(output, change === undefined ? undefined : rewriteJson(change, held), limit);
+    relay.#head = { status, headers: flat, length, exchange };
+    return relay;
   }
 
   data(chunk: Buffer): ValetkeyError | undefined {
     this.#size += chunk.length;
     if (this.#size > this.#limit) return tooLarge(this.#limit);
-    if (this.#discard) return undefined;
-    if (this.#rewriter === undefined) {
-      this.#output.write(chunk);
-      return undefined;
-    }
-    return this.#rewrite(() => this.#rewriter?.push(chunk));
+    if (this.#rewriter !== undefined) return this.#rewrite(() => this.#rewriter?.push(chunk));
+    this.#open(undefined);
+    this.#output.write(chunk);
+    return undefined;
   }
 
   end(): ValetkeyError | undefined {
-    if (this.#discard) return undefined;
     const error = this.#rewriter === undefined ? undefined : this.#rewrite(() => this.#rewriter?.end());
-    if (error === undefined) this.#output.end();
-    return error;
+    if (error !== undefined) return error;
+    this.#open(undefined);
+    this.#output.end();
+    return undefined;
+  }
+
+  /** @param length of a body that was changed; as announced by the upstream otherwise */
+  #open(length: number | undefined): void {
+    const head = this.#head;
+    if (head === undefined) return;
+    this.#head = undefined;
+    this.#output.begin(head.status, head.headers, length ?? head.length, head.exchange);
   }
 
   #rewrite(step: () => Buffer | undefined): ValetkeyError | undefined {
     try {
       const bytes = step();
       if (bytes === undefined) return undefined;
-      this.#start?.(bytes.length);
-      this.#start = undefined;
+      this.#open(bytes.length);
       this.#output.write(bytes);
       return undefined;
     } catch (cause) {

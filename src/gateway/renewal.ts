@@ -9,8 +9,8 @@ import { negotiate } from './unconnected.ts';
 /** Begins a session again at the upstream; answers its upstream id, null when it has none. */
 export type Renewal = {
   renew(connector: Connector, credential: Credential, session: Session): Promise<string | null>;
-  /** The upstream no longer knows it: the next `renew` begins another. */
-  forget(credential: Credential, session: Session): void;
+  /** The upstream no longer knows `gone`: the next `renew` begins another, unless one was begun since. */
+  forget(credential: Credential, session: Session, gone: string | null): void;
 };
 
 const MAX_HELD = 20_000;
@@ -20,7 +20,7 @@ const MAX_HELD = 20_000;
  * begins a session of its own upstream. What is remembered here is only which: another process begins another.
  */
 export function createRenewal({ kind }: { kind: Kind }): Renewal {
-  const renewed = new Map<string, Promise<string | null>>();
+  const renewed = new Map<string, { upstream: Promise<string | null>; id: string | null | undefined }>();
   const keyOf = (credential: Credential, session: Session): string => `${credential.key}\n${session.nonce}`;
 
   async function begin(connector: Connector, credential: Credential, session: Session): Promise<string | null> {
@@ -48,17 +48,21 @@ export function createRenewal({ kind }: { kind: Kind }): Renewal {
   return {
     renew(connector, credential, session) {
       const key = keyOf(credential, session);
-      let upstream = renewed.get(key);
-      if (upstream === undefined) {
-        upstream = begin(connector, credential, session);
-        renewed.set(key, upstream);
-        upstream.catch(() => renewed.delete(key));
-        if (renewed.size > MAX_HELD) renewed.delete(renewed.keys().next().value as string);
-      }
+      const known = renewed.get(key);
+      if (known !== undefined) return known.upstream;
+      const upstream = begin(connector, credential, session);
+      const entry: { upstream: Promise<string | null>; id: string | null | undefined } = { upstream, id: undefined };
+      renewed.set(key, entry);
+      if (renewed.size > MAX_HELD) renewed.delete(renewed.keys().next().value as string);
+      upstream.then(
+        (id) => (entry.id = id),
+        () => renewed.delete(key),
+      );
       return upstream;
     },
-    forget(credential, session) {
-      renewed.delete(keyOf(credential, session));
+    forget(credential, session, gone) {
+      const key = keyOf(credential, session);
+      if (renewed.get(key)?.id === gone) renewed.delete(key);
     },
   };
 }

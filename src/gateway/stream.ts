@@ -48,10 +48,6 @@ export class SessionRequest implements ReplySink {
     });
   }
 
-  get over(): boolean {
-    return this.#over;
-  }
-
   begin(): void {
     const answer = this.#deps.protectedResource.authenticate(this.#request, this.#connector);
     if (answer instanceof Promise) this.#later(answer, (settled) => this.#authenticated(settled));
@@ -122,7 +118,7 @@ export class SessionRequest implements ReplySink {
       const type = headerText(headers, 'content-type');
       const isStream = /^text\/event-stream\s*(;|$)/i.test(type);
       const relay = isStream
-        ? Relay.begin(this.output, 200, headers, exchange, undefined, undefined, { total: Infinity })
+        ? Relay.begin(this.output, 200, headers, exchange, undefined, undefined, Infinity)
         : fail('upstream_invalid', { detail: { contentType: type.slice(0, 100) } });
       if (relay instanceof Relay) this.#relay = relay;
       else this.replyFailed(relay);

@@ -3,11 +3,12 @@ const META = {
   'io.modelcontextprotocol/clientCapabilities': {},
 };
 
-export type Sent = { status: number; headers: Headers; text: string; json: () => Record<string, any> };
+export type Message = { id?: unknown; result: Record<string, unknown>; error?: Record<string, unknown> };
+export type Sent = { status: number; headers: Headers; text: string; json: () => Message };
 
 async function read(response: Response): Promise<Sent> {
   const text = await response.text();
-  return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) };
+  return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) as Message };
 }
 
 export type Extra = { token?: string; headers?: Record<string, string>; signal?: AbortSignal };

@@ -108,9 +108,11 @@ describe('2026-07-28', () => {
     ['another name', { 'mcp-name': 'drop' }],
     ['broken Base64', { 'mcp-name': '=?base64?YWR?=' }],
   ])('refuses %s with -32020', (_, change) => {
-    const headers = Object.fromEntries(
-      Object.entries({ ...MODERN, ...change }).filter(([, value]) => value !== undefined),
-    );
+    const headers: Record<string, string> = { ...MODERN };
+    for (const [name, value] of Object.entries<string | undefined>(change)) {
+      if (value === undefined) delete headers[name];
+      else headers[name] = value;
+    }
     expect(codeOf(body, headers)).toBe(-32020);
   });
 
