@@ -89,7 +89,7 @@ export function createConnections(options: {
   log: Log;
   audit: Pick<Audit, 'record'>;
   connectors: Pick<Connectors, 'find' | 'list' | 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
-  identity: Pick<Identity, 'session'> & { users: Pick<Identity['users'], 'find'> };
+  identity: Pick<Identity, 'session' | 'onUserChanged'> & { users: Pick<Identity['users'], 'find'> };
   /** Where the connect and connections pages are mounted. */
   web: Web;
   publicUrl: string;
@@ -235,9 +235,30 @@ export function createConnections(options: {
       live.drop(key);
       refresh.wake();
     }),
-    // Settings of the connector decide when and how its credentials are renewed.
-    connectors.onChanged(() => live.drop(null)),
+    connectors.onChanged((id, connector) => {
+      // Its settings decide when and how its credentials are renewed.
+      live.drop(null);
+      if (connector === undefined) void endAll('a connector was removed', async () => await store.ofConnector(id));
+    }),
+    options.identity.onUserChanged((tenant, user) => {
+      if (tenant === null || user === null) return;
+      void endAll('a person was removed', async () => {
+        if ((await options.identity.users.find(tenant, user)) !== undefined) return [];
+        return await store.list({ tenant, owner: { type: 'user', id: user } });
+      });
+    }),
   ];
+
+  /** What nobody can use any more is revoked upstream as well. */
+  async function endAll(why: string, rows: () => Promise<Connection[]>): Promise<void> {
+    try {
+      for (const row of await rows()) {
+        if (row.status !== 'revoked') await connections.disconnect(row.tenant, row.id, 'gateway');
+      }
+    } catch (error) {
+      log.error({ err: error }, `${why}, and its connections could not be ended`);
+    }
+  }
 
   async function view(row: Connection): Promise<ConnectionView> {
     const user =

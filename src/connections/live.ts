@@ -91,6 +91,11 @@ export function createLive(options: { clock: Clock }) {
       if (readAt === version) entries.set(keyOfRow(row), live);
       return live;
     },
+    /** Drops what has been held for longer than `ms`, so that a lost notice does not last. */
+    expire(ms: number): void {
+      const oldest = clock.now() - ms;
+      for (const [key, live] of entries) if (live.loadedAt < oldest) entries.delete(key);
+    },
     /** Entries used since their use was last written. */
     *unwritten(): Generator<Live> {
       for (const live of entries.values()) {

@@ -17,6 +17,7 @@ export function connectPage(state: {
   connected: ConnectionView | undefined;
   csrf: string;
   ticket: string | undefined;
+  returnTo: string | null;
 }): Page {
   const { connector, scopes, connected } = state;
   const { title } = connector.document;
@@ -56,7 +57,7 @@ export function connectPage(state: {
         ${state.ticket === undefined ? '' : html`<input type="hidden" name="ticket" value="${state.ticket}" />`}
         <div class="actions">
           <button type="submit">Continue to ${state.host}</button>
-          <a class="button quiet" href="/connections">Not now</a>
+          <a class="button quiet" href="${state.returnTo ?? '/connections'}">Not now</a>
         </div>
       </form>
       ${

@@ -51,18 +51,26 @@ export function mountConnections(options: {
   const { app } = options.web;
   const cookies = createCookieJar(publicUrl);
 
-  async function failure(thrown: unknown, connector?: Connector): Promise<Response> {
+  async function failure(thrown: unknown, connector?: Connector, ticket?: Ticket): Promise<Response> {
     const error: ValetkeyError = asValetkeyError(thrown);
+    error.flow ??= ticket?.flow;
     if (error.status >= 500) log.warn({ err: error }, 'a connect page failed');
     const tried = (error.detail['tried'] ?? []) as readonly Tried[];
-    const again =
-      connector === undefined
-        ? html`<div class="actions"><a class="button quiet" href="/connections">My connections</a></div>`
-        : html`<div class="actions">
-            <a class="button" href="/connect/${connector.tenant}/${connector.name}">Try again</a>
-            <a class="button quiet" href="/connections">My connections</a>
-          </div>`;
-    return await errorPage(error, html`${triedList(tried)}${again}`);
+    const onward = ticket?.returnTo ?? null;
+    return await errorPage(
+      error,
+      html`${triedList(tried)}
+        <div class="actions">
+          ${
+            connector === undefined
+              ? ''
+              : html`<a class="button" href="/connect/${connector.tenant}/${connector.name}">Try again</a>`
+          }
+          <a class="button quiet" href="${onward ?? '/connections'}">
+            ${onward === null ? 'My connections' : 'Go on without it'}
+          </a>
+        </div>`,
+    );
   }
 
   const toSignIn = (path: string): Response =>
@@ -148,10 +156,11 @@ export function mountConnections(options: {
     const { pathname, search, searchParams } = new URL(context.req.url);
     if (signedIn === undefined) return toSignIn(`${pathname}${search}`);
     let connector: Connector | undefined;
+    let ticket: Ticket | undefined;
     try {
       connector = connectorOf(context, signedIn);
       const token = searchParams.get('ticket') ?? undefined;
-      const ticket = await ticketOf(token, connector, signedIn);
+      ticket = await ticketOf(token, connector, signedIn);
       const owner = ownerFor(connector, { tenant: signedIn.user.tenant, user: signedIn.user.id });
       if (owner === undefined) throw fail('not_found');
       const { found, scopes } = await connect.preview(connector, ticket?.scopes ?? [], owner);
@@ -166,10 +175,11 @@ export function mountConnections(options: {
           connected: await connections.of(connector, { tenant: signedIn.user.tenant, user: signedIn.user.id }),
           csrf: csrfToken(signedIn.csrfSecret, transactionOf(connector)),
           ticket: token,
+          returnTo: ticket?.returnTo ?? null,
         }),
       );
     } catch (thrown) {
-      return await failure(thrown, connector);
+      return await failure(thrown, connector, ticket);
     }
   });
 
@@ -177,11 +187,12 @@ export function mountConnections(options: {
     const signedIn = await session(context);
     if (signedIn === undefined) return toSignIn(new URL(context.req.url).pathname.replace(/\/begin$/, ''));
     let connector: Connector | undefined;
+    let ticket: Ticket | undefined;
     try {
       connector = connectorOf(context, signedIn);
       const form = await readForm(context.req.raw, beginForm);
       if (!csrfMatches(form.csrf, signedIn.csrfSecret, transactionOf(connector))) throw fail('form_expired');
-      const ticket = await ticketOf(form.ticket, connector, signedIn);
+      ticket = await ticketOf(form.ticket, connector, signedIn);
       const { user } = signedIn;
       const owner = ownerFor(connector, { tenant: user.tenant, user: user.id });
       if (owner === undefined) throw fail('not_found');
@@ -201,7 +212,7 @@ export function mountConnections(options: {
         headers: { 'set-cookie': cookies.write(BROWSER_COOKIE, browser, { maxAgeSeconds: BROWSER_SECONDS }) },
       });
     } catch (thrown) {
-      return await failure(thrown, connector);
+      return await failure(thrown, connector, ticket);
     }
   });
 

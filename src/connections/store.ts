@@ -87,6 +87,12 @@ export function createConnectionStore(database: Database) {
       return (await select.limit(filter.limit ?? 1_000).execute()).map(fromRow);
     },
 
+    /** For a connector that is gone; ids are unique over tenants. */
+    async ofConnector(connector: ConnectorId): Promise<Connection[]> {
+      const rows = await query.selectFrom('connections').selectAll().where('connector_id', '=', connector).execute();
+      return rows.map(fromRow);
+    },
+
     /** Makes the row of an owner's first connect; does nothing when there is one. */
     async reserve(row: {
       tenant: TenantId;

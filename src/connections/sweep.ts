@@ -9,6 +9,8 @@ import type { ConnectionStore } from './store.ts';
 const EVERY_MS = 5_000;
 const ROWS = 500;
 const AT_ONCE = 16;
+/** A poll behind the notices between processes. */
+const HELD_MS = 60_000;
 const STAGED_MS = 60_000;
 
 export type Sweep = {
@@ -60,6 +62,7 @@ export function createSweep(options: {
   async function round(): Promise<void> {
     // Uses first: they decide what is renewed ahead of time.
     await writeUses();
+    if (!options.exclusive) live.expire(HELD_MS);
     await renewAll(await store.due(clock.now(), ROWS));
     await options.revoke.run();
     rounds += 1;

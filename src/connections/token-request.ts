@@ -1,6 +1,5 @@
 import {
   allowInsecureRequests,
-  ClientSecretBasic,
   ClientSecretPost,
   customFetch,
   genericTokenEndpointRequest,
@@ -116,9 +115,16 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
 
 function authentication(client: ClientIdentity): ClientAuth {
   if (client.authMethod === 'none' || client.secret === undefined) return None();
-  return client.authMethod === 'client_secret_post'
-    ? ClientSecretPost(client.secret.unwrap())
-    : ClientSecretBasic(client.secret.unwrap());
+  const secret = client.secret.unwrap();
+  if (client.authMethod === 'client_secret_post') return ClientSecretPost(secret);
+  // RFC 6749 §2.3.1 says form-encoded. The library also encodes `-`, `.` and `_`, which a form leaves alone and servers
+  // that do not decode compare literally.
+  const basic = Buffer.from(`${formEncode(client.clientId)}:${formEncode(secret)}`).toString('base64');
+  return (_server, _client, _body, headers) => headers.set('authorization', `Basic ${basic}`);
+}
+
+function formEncode(text: string): string {
+  return new URLSearchParams([['', text]]).toString().slice(1);
 }
 
 /** RFC 9110 §10.2.3: seconds or a date; at most a day is believed. */
