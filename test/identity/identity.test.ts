@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { createAudit } from '../../src/audit/audit.ts';
-import { movableClock } from '../../src/clock.ts';
 import type { Database } from '../../src/database/database.ts';
 import { createIdentity, type Identity } from '../../src/identity/identity.ts';
 import { DEFAULT_TENANT } from '../../src/identity/principal.ts';
@@ -8,6 +7,7 @@ import type { TenantId, UserId } from '../../src/ids.ts';
 import { Secret } from '../../src/secret.ts';
 import { createCookieJar } from '../../src/web/cookies.ts';
 import { describeStores } from '../database/stores.ts';
+import { standingClock } from './gateway.ts';
 
 const publicUrl = 'http://localhost:8787';
 const jar = createCookieJar(publicUrl);
@@ -16,7 +16,7 @@ const DAY = 86_400_000;
 const address = '192.0.2.1';
 
 async function start(database: Database, adminToken?: Secret) {
-  const clock = movableClock();
+  const clock = standingClock();
   const audit = createAudit({ database, clock });
   const identity = await createIdentity({ database, clock, audit, publicUrl, adminToken });
   const cookie = (token: string): string => `${jar.name('valetkey_session')}=${token}`;
@@ -30,7 +30,8 @@ const attempt = (email: string, password = good, address = '192.0.2.1') => ({ em
 
 describeStores('identity', (open, store) => {
   it('gives a set-up link until there is an owner, and each new one invalidates the former', async () => {
-    const { identity } = await start(await open());
+    const database = await open();
+    const { identity } = await start(database);
     const first = tokenOf(await identity.setUpLink());
     const second = tokenOf(await identity.setUpLink());
     expect(await identity.links.isSetUp(first)).toBe(false);
@@ -40,6 +41,10 @@ describeStores('identity', (open, store) => {
     expect(await identity.links.setUp(second, person)).toMatchObject({ email: 'ada@example.com', role: 'owner' });
     expect(await identity.setUpLink()).toBeNull();
     await expect(identity.links.setUp(second, person)).rejects.toMatchObject({ code: 'link_invalid' });
+    // A link that was used stays used, even when the owner it made is gone.
+    await database.query.deleteFrom('users').execute();
+    await expect(identity.links.setUp(second, person)).rejects.toMatchObject({ code: 'link_invalid' });
+    expect(await identity.setUpLink()).not.toBeNull();
   });
 
   it('lets the set-up link expire', async () => {

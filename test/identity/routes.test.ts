@@ -1,24 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createAudit } from '../../src/audit/audit.ts';
-import { movableClock } from '../../src/clock.ts';
-import { openDatabase } from '../../src/database/database.ts';
-import { createIdentity } from '../../src/identity/identity.ts';
 import { DEFAULT_TENANT } from '../../src/identity/principal.ts';
-import { mountIdentity } from '../../src/identity/routes.ts';
-import { createLog } from '../../src/log.ts';
-import { Secret } from '../../src/secret.ts';
-import { createWeb } from '../../src/web/web.ts';
+import { PASSWORD, startIdentity } from './gateway.ts';
 
-const log = createLog({ level: 'silent' });
 const closing: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close();
 });
-
-const PASSWORD = 'four random words here';
 
 /** A browser with a cookie jar and nothing else; redirects are looked at, not followed. */
 function browser(url: string) {
@@ -55,33 +42,13 @@ function browser(url: string) {
   };
 }
 
-async function start(publicUrl = 'http://127.0.0.1') {
-  const dataDir = await mkdtemp(join(tmpdir(), 'valetkey-test-'));
-  closing.push(() => rm(dataDir, { recursive: true, force: true }));
-  const clock = movableClock();
-  const database = await openDatabase({ dataDir, clock, log });
-  closing.push(() => database.close());
-  const audit = createAudit({ database, clock });
-  const identity = await createIdentity({ database, clock, audit, publicUrl });
-  const web = createWeb({ log, allowedHosts: () => true });
-  mountIdentity({ web, identity, publicUrl });
-  closing.push(() => web.close(100));
-  const { port } = await web.listen({ host: '127.0.0.1', port: 0 });
-  const url = `http://127.0.0.1:${port}`;
+async function start(publicUrl?: string) {
+  const gateway = await startIdentity(publicUrl);
+  closing.push(gateway.close);
+  const { url } = gateway;
   return {
-    database,
-    identity,
-    clock,
-    url,
+    ...gateway,
     browser: () => browser(url),
-    owner: () =>
-      identity.users.create({
-        tenant: DEFAULT_TENANT,
-        email: 'ada@example.com',
-        name: 'Ada',
-        role: 'owner',
-        password: new Secret(PASSWORD),
-      }),
     async signedIn() {
       const visitor = browser(url);
       const page = await visitor.get('/sign-in');
