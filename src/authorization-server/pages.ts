@@ -1,5 +1,5 @@
 import { rfc3339 } from '../clock.ts';
-import { html, type Page } from '../web/page.ts';
+import { html, type Html, type Page } from '../web/page.ts';
 import type { Request } from './consent.ts';
 import { isLoopbackRedirect, isWebRedirect } from './redirects.ts';
 import type { StoredConsent } from './store.ts';
@@ -22,8 +22,6 @@ export function consentPage(view: {
 }): Page {
   const { request, email, csrf } = view;
   const { resource, redirect, clientName: name } = request;
-  const loopback = isLoopbackRedirect(redirect);
-  const web = isWebRedirect(redirect);
   const action = `/consent/${request.uid}`;
   const admin = resource.connector === null;
   return {
@@ -65,29 +63,7 @@ export function consentPage(view: {
         <dt>Resource</dt>
         <dd><code>${resource.uri}</code></dd>
       </dl>
-      ${
-        loopback
-          ? html`<p class="notice">
-              The answer goes to a program on this computer. Allow it only if you have just started
-              <strong>${name}</strong> on this computer yourself.
-            </p>`
-          : ''
-      }
-      ${
-        !loopback && !web
-          ? html`<p class="notice">
-              The answer opens a program on this computer that claims <code>${receiver(redirect)}:</code>.
-            </p>`
-          : ''
-      }
-      ${
-        request.provenance === 'registered'
-          ? html`<p class="notice">
-              This client registered itself: nobody has checked that its name is true.
-              ${web ? html`Go by the address <strong>${receiver(redirect)}</strong>.` : ''}
-            </p>`
-          : ''
-      }
+      ${warning(request)}
       <form method="post" action="${action}">
         <input type="hidden" name="csrf" value="${csrf}" />
         <div class="actions">
@@ -95,14 +71,33 @@ export function consentPage(view: {
           <button type="submit" name="decision" value="deny" class="quiet">Deny</button>
         </div>
       </form>
-      <form method="post" action="${action}">
-        <input type="hidden" name="csrf" value="${csrf}" />
-        <p class="soft">
-          Signed in as ${email}.
-          <button type="submit" name="decision" value="switch" class="quiet">Use another account</button>
-        </p>
-      </form>`,
+      <p class="soft">
+        You are ${email}. <a href="/sign-in?return_to=${encodeURIComponent(action)}&amp;again=1">Use another account</a>
+      </p>`,
   };
+}
+
+/** What a person cannot see from the facts alone. */
+function warning({ clientName: name, provenance, redirect }: Request): Html {
+  const unproven = 'This client registered itself: nobody has checked that its name is true.';
+  const known = provenance !== 'registered';
+  if (isLoopbackRedirect(redirect)) {
+    return html`<p class="notice">
+      The answer goes to a program on this computer. Allow it only if you have just started
+      <strong>${name}</strong> here yourself. ${known ? '' : unproven}
+    </p>`;
+  }
+  if (!isWebRedirect(redirect)) {
+    return html`<p class="notice">
+      The answer opens a program on this computer that claims <strong>${receiver(redirect)}:</strong> addresses.
+      ${known ? '' : unproven}
+    </p>`;
+  }
+  return known
+    ? html``
+    : html`<p class="notice">
+        ${unproven} Go by the address that the answer goes to: <strong>${receiver(redirect)}</strong>.
+      </p>`;
 }
 
 /** A form's answer is a page: a redirect would be held to the form's `form-action` by Chromium. */

@@ -68,7 +68,6 @@ export function mountPages(options: PageOptions): void {
         hint: 'Load the page again and answer once more.',
       });
     }
-    if (form['decision'] === 'switch') return toSignIn(context, context.req.path, true);
     if (form['decision'] !== 'allow') {
       const url = await consent.deny(request);
       return await pageResponse(

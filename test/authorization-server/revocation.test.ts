@@ -125,6 +125,22 @@ describe('an access token', () => {
   });
 });
 
+describe('a replica that missed the notice of a disabled user', () => {
+  it('refuses that user all the same', async () => {
+    const deaf = await startGateway();
+    try {
+      await deaf.identity.users.invite({ tenant: TENANT, email: 'o@example.com', name: 'o', role: 'owner' });
+      const { client, user, tokens } = await signedInClient(deaf);
+      deaf.as.close();
+      await deaf.identity.users.disable(TENANT, user.id);
+      expect(await deaf.as.verify(tokens.access_token)).toBeUndefined();
+      expect((await refresh(deaf, client, tokens.refresh_token)).body['error']).toBe('invalid_grant');
+    } finally {
+      await deaf.close();
+    }
+  });
+});
+
 describe('the page of my clients', () => {
   it('lists what was allowed and takes it back at once', async () => {
     const { client, user, browser, tokens } = await signedInClient(gateway);

@@ -67,6 +67,8 @@ describeStores('the token endpoint', (open, stores) => {
     expect(await gateway.as.verify(first.access_token)).toBeDefined();
     const wrongVerifier = await redeem(gateway, client, code, { code_verifier: 'x'.repeat(43) });
     expect(wrongVerifier.body['error']).toBe('invalid_grant');
+    const stranger = String((await register(gateway)).body['client_id']);
+    expect((await redeem(gateway, stranger, code)).body['error']).toBe('invalid_grant');
     expect(await gateway.as.verify(first.access_token)).toBeDefined();
     expect((await redeem(gateway, client, code)).body['error']).toBe('invalid_grant');
     expect(await gateway.as.verify(first.access_token)).toBeUndefined();
