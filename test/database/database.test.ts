@@ -9,7 +9,7 @@ import { systemClock } from '../../src/clock.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { MIGRATIONS } from '../../src/database/migrations.ts';
 import { createLog } from '../../src/log.ts';
-import { describeStores } from './stores.ts';
+import { createPostgresDatabase, describeStores } from './stores.ts';
 
 const log = createLog({ level: 'silent' });
 
@@ -134,9 +134,15 @@ describeStores('the store', (open, store) => {
       expect(heard).toEqual([null, 'apple']);
     });
 
-    it('lets several processes bring the schema up to date at once', async () => {
-      const handles = await Promise.all([open(), store.replica(), store.replica()]);
-      for (const handle of handles) await expect(handle.ping()).resolves.toBeUndefined();
+    it('lets several processes bring the schema of an empty database up to date at once', async () => {
+      const [url, dataDir] = [await createPostgresDatabase(), await store.dataDir()];
+      const handles = await Promise.all(
+        Array.from({ length: 3 }, () => openDatabase({ url, dataDir, clock: systemClock, log })),
+      );
+      for (const handle of handles) onTestFinished(() => handle.close());
+      for (const handle of handles) {
+        expect(await handle.query.selectFrom('instance').selectAll().execute()).toEqual([]);
+      }
     });
 
     it('names a database that does not answer', async () => {

@@ -41,7 +41,7 @@ export function describeStores(
       const locate = (): Promise<{ dataDir: string; url: string | undefined }> =>
         (place ??= (async () => ({
           dataDir: await mkdtemp(join(tmpdir(), 'valetkey-test-')),
-          url: kind === 'postgres' ? await createPostgresDatabase() : undefined,
+          url: kind === 'postgres' ? await createPostgresDatabase({ migrated: true }) : undefined,
         }))());
       const openHandle = async (): Promise<Database> => {
         const { dataDir, url } = await locate();
@@ -78,23 +78,40 @@ export function describeStores(
 }
 
 let server: Promise<{ cluster: EmbeddedPostgres; port: number; directory: string }> | undefined;
+let template: Promise<string> | undefined;
 let databases = 0;
 
 /**
- * An empty database on the Postgres of this test file, which is started at the first call. A file that does not use
- * `describeStores` says `afterAll(stopPostgres)` itself.
+ * A database on the Postgres of this test file, which is started at the first call: empty, or with the schema in it,
+ * copied from one that was migrated once. A file that does not use `describeStores` says `afterAll(stopPostgres)` itself.
  */
-export async function createPostgresDatabase(): Promise<string> {
+export async function createPostgresDatabase(options: { migrated?: boolean } = {}): Promise<string> {
   server ??= startPostgres();
   const { cluster, port } = await server;
   const name = `test_${++databases}`;
-  await cluster.createDatabase(name);
-  return `postgres://postgres:password@127.0.0.1:${port}/${name}`;
+  const url = `postgres://postgres:password@127.0.0.1:${port}/${name}`;
+  if (options.migrated !== true) {
+    await cluster.createDatabase(name);
+    return url;
+  }
+  template ??= createTemplate();
+  const client = cluster.getPgClient('postgres', '127.0.0.1');
+  await client.connect();
+  await client.query(`create database ${name} template ${await template} strategy file_copy`);
+  await client.end();
+  return url;
+}
+
+async function createTemplate(): Promise<string> {
+  const url = await createPostgresDatabase();
+  await (await openDatabase({ url, dataDir: tmpdir(), clock: systemClock, log })).close();
+  return new URL(url).pathname.slice(1);
 }
 
 export async function stopPostgres(): Promise<void> {
   const running = server;
   server = undefined;
+  template = undefined;
   if (running === undefined) return;
   const { cluster, directory } = await running;
   await cluster.stop();
