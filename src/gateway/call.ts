@@ -76,6 +76,7 @@ export class Call implements ReplySink {
   #exchange: Exchange | undefined;
   #relay: Relay | undefined;
   #refusal: { status: number; headers: IncomingHttpHeaders; chunks: Buffer[]; size: number } | undefined;
+  #dropped = 0;
   #retried = false;
   #begunAgain = false;
   #over = false;
@@ -136,6 +137,10 @@ export class Call implements ReplySink {
       if (wait > 0) return this.#tooMany(wait);
     }
     const id = envelope.era === 'legacy' ? this.#request.headers['mcp-session-id'] : undefined;
+    if (envelope.method === 'initialize' && envelope.era === 'legacy') {
+      const preparing = this.#deps.sessions.prepare(this.#connector.tenant);
+      return preparing === undefined ? this.#needCredential() : this.#later(preparing, () => this.#needCredential());
+    }
     if (typeof id !== 'string') return this.#needCredential();
     const session = this.#deps.sessions.open(this.#principal, this.#connector, id);
     if (session instanceof Promise) this.#later(session, (opened) => this.#inSession(opened));
@@ -198,6 +203,7 @@ export class Call implements ReplySink {
       method: 'POST',
       headers: messageHeaders(headers, this.#envelope, this.#rename, session),
       body: this.#rename === undefined ? this.#body : renamed(this.#envelope.text, this.#rename),
+      opening: this.#envelope.method === 'initialize' && this.#envelope.era === 'legacy',
       stream: this.#endless,
     };
     this.#sentAt = this.#deps.clock.monotonic();
@@ -217,7 +223,7 @@ export class Call implements ReplySink {
     if (this.#envelope.kind !== 'request') return;
     const minted = headers['mcp-session-id'];
     if (this.#envelope.method === 'initialize' && this.#envelope.era === 'legacy' && typeof minted === 'string') {
-      return this.#mint(minted, (id) => this.#pass(status, headers, exchange, id));
+      return this.#pass(status, headers, exchange, this.#mint(minted));
     }
     this.#pass(status, headers, exchange, undefined);
   }
@@ -236,6 +242,12 @@ export class Call implements ReplySink {
 
   replyData(chunk: Buffer): void {
     this.#quiet = 0;
+    if (this.#envelope.kind !== 'request' && this.#refusal === undefined) {
+      this.#dropped += chunk.length;
+      if (this.#dropped <= MAX_REFUSAL) return;
+      this.#exchange?.abort();
+      return this.#accept();
+    }
     const refusal = this.#refusal;
     if (refusal !== undefined) {
       refusal.size += chunk.length;
@@ -328,16 +340,13 @@ export class Call implements ReplySink {
     const envelope = this.#envelope;
     const { catalogue } = this.#deps.connectors;
     this.#later(answerUnconnected(this.#connector, this.#principal, envelope, catalogue), (body) => {
-      const send = (id: string | undefined): void => {
-        this.output.answer(200, body, id === undefined ? [] : ['mcp-session-id', id]);
-        this.#done('ok');
-      };
-      if (envelope.method === 'initialize') this.#mint(null, send);
-      else send(undefined);
+      const headers = envelope.method === 'initialize' ? ['mcp-session-id', this.#mint(null)] : [];
+      this.output.answer(200, body, headers);
+      this.#done('ok');
     });
   }
 
-  #mint(upstream: string | null, then: (id: string) => void): void {
+  #mint(upstream: string | null): string {
     const credential = this.#credential?.key ?? null;
     const anonymous = credential === null && (upstream === null || this.#connector.document.auth.type !== 'none');
     const session: Session = {
@@ -346,14 +355,7 @@ export class Call implements ReplySink {
       handshake: anonymous ? handshakeOf(this.#envelope) : null,
       nonce: newId('ses'),
     };
-    const id = this.#deps.sessions.seal(this.#principal, this.#connector, session);
-    if (id instanceof Promise) {
-      this.#exchange?.pause();
-      this.#later(id, (sealed) => {
-        then(sealed);
-        this.#exchange?.resume();
-      });
-    } else then(id);
+    return this.#deps.sessions.seal(this.#principal, this.#connector, session);
   }
 
   /** A message that wants no answer. */

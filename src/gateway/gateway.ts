@@ -58,7 +58,7 @@ export function createGateway(options: {
 }): Gateway {
   const { connectors, connections, clock, log, protectedResource } = options;
   const { origins } = protectedResource;
-  const kind = createMcpKind({ egress: options.egress });
+  const kind = createMcpKind({ egress: options.egress, clock });
   const renewal = createRenewal({ kind });
   const rate = createRate();
   const traffic = createTraffic({ store: createStore(options.database), clock, log });
@@ -163,6 +163,7 @@ export function createGateway(options: {
       });
       stopWatch();
       stopSweep();
+      kind.close();
       await traffic.stop();
     },
   };

@@ -1,4 +1,4 @@
-import { createEventCutter, withData } from './event-stream.ts';
+import { createEventCutter, withData } from '../connectors/kinds/mcp/event-stream.ts';
 
 /** Reads a reply on its way and may change it. Returned bytes go to the client now. */
 export type Rewriter = {

@@ -1,5 +1,6 @@
 import type { Connector } from '../connectors/connector.ts';
 import type { Credential } from '../connectors/credential.ts';
+import { fail } from '../errors.ts';
 import type { TenantId } from '../ids.ts';
 import type { Principal } from '../identity/principal.ts';
 
@@ -29,7 +30,10 @@ export function needsRenewal(session: Session, credential: Credential | null): b
 export type Box = { seal(aad: string, bytes: Uint8Array): string; open(aad: string, text: string): Buffer | undefined };
 
 export type Sessions = {
-  seal(principal: Principal, connector: Connector, session: Session): string | Promise<string>;
+  /** To be waited for before `seal`; undefined when there is nothing to wait for. */
+  prepare(tenant: TenantId): Promise<unknown> | undefined;
+  /** Synchronous, since the reply that it is for does not wait. */
+  seal(principal: Principal, connector: Connector, session: Session): string;
   /** Undefined for what is not ours, or belongs to another user, client or connector. */
   open(principal: Principal, connector: Connector, id: string): Session | undefined | Promise<Session | undefined>;
 };
@@ -58,13 +62,11 @@ export function createSessions(vault: { box(tenant: TenantId, purpose: string): 
   }
 
   return {
+    prepare: (tenant) => (boxes.has(tenant) ? undefined : load(tenant)),
     seal(principal, connector, session) {
-      const bytes = Buffer.from(JSON.stringify(session));
-      const aad = ownerOf(principal, connector);
       const box = boxes.get(connector.tenant);
-      return box === undefined
-        ? load(connector.tenant).then((loaded) => loaded.seal(aad, bytes))
-        : box.seal(aad, bytes);
+      if (box === undefined) throw fail('internal', { detail: { reason: 'sealed before prepared' } });
+      return box.seal(ownerOf(principal, connector), Buffer.from(JSON.stringify(session)));
     },
     open(principal, connector, id) {
       const aad = ownerOf(principal, connector);

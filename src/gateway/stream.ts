@@ -98,6 +98,7 @@ export class SessionRequest implements ReplySink {
           method: this.#request.method as 'GET' | 'DELETE',
           headers: sessionHeaders(this.#request.headers, upstream),
           body: null,
+          opening: false,
           stream: this.#request.method === 'GET',
         },
         answer,

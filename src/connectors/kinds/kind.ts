@@ -10,6 +10,8 @@ export type UpstreamRequest = {
   /** Flat: the MCP protocol headers that cross. The kind adds what its transport and the credential need. */
   headers: string[];
   body: Buffer | null;
+  /** The `initialize` of a 2025-era client. */
+  opening: boolean;
   /** Answered by a stream that may stay open: it gets a connection that no call waits for. */
   stream: boolean;
 };

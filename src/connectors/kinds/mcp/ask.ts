@@ -78,6 +78,7 @@ export async function ask(
         method: 'POST',
         headers: ['content-type', 'application/json', 'accept', 'application/json, text/event-stream', ...headers],
         body,
+        opening: message['method'] === 'initialize',
         stream: false,
       },
       credential,

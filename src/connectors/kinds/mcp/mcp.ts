@@ -1,135 +1,125 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Dispatcher } from 'undici';
+import type { Clock } from '../../../clock.ts';
 import type { Egress } from '../../../egress/egress.ts';
-import { fail, ValetkeyError } from '../../../errors.ts';
-import type { Connector } from '../../connector.ts';
+import type { ValetkeyError } from '../../../errors.ts';
+import type { ConnectorId } from '../../../ids.ts';
 import type { Credential } from '../../credential.ts';
 import type { Exchange, Kind, ReplySink, UpstreamRequest } from '../kind.ts';
+import { createHttp, type Http } from './http.ts';
+import { createSseBridge, isBridged, type SseBridge } from './sse.ts';
 
-/** What is worked out once per revision of a connector. */
-type Target = { origin: string; path: string };
-
-/** MCP over Streamable HTTP: the bytes of the message go out on a pooled connection, the reply comes back as it is. */
-export function createMcpKind({ egress }: { egress: Egress }): Kind {
-  const targets = new WeakMap<Connector, Target>();
-  // Per connector, since two connectors may place one credential differently.
-  const injected = new WeakMap<Connector, WeakMap<Credential, string[]>>();
-
-  function targetOf(connector: Connector): Target {
-    let target = targets.get(connector);
-    if (target === undefined) {
-      const url = new URL(connector.document.url);
-      target = { origin: url.origin, path: url.pathname + url.search };
-      targets.set(connector, target);
-    }
-    return target;
-  }
-
-  function injectionOf(connector: Connector, credential: Credential | null): string[] {
-    if (credential === null) return connector.injection.headers(null);
-    let perCredential = injected.get(connector);
-    if (perCredential === undefined) injected.set(connector, (perCredential = new WeakMap()));
-    let headers = perCredential.get(credential);
-    if (headers === undefined) perCredential.set(credential, (headers = connector.injection.headers(credential)));
-    return headers;
-  }
+/** A remote MCP server, over Streamable HTTP or the HTTP+SSE transport that was before it. */
+export function createMcpKind(options: { egress: Egress; clock: Clock }): Kind & { close(): void } {
+  const http = createHttp(options);
+  const bridge = createSseBridge({ http, clock: options.clock });
+  // Connectors that turned out to speak HTTP+SSE, by revision: the next session need not find out again.
+  const old = new Map<ConnectorId, number>();
 
   return {
     exchange(request, credential, sink) {
-      const exchange = new HttpExchange(sink);
-      try {
-        const { origin, path } = targetOf(request.connector);
-        const query = credential === null ? '' : request.connector.injection.query(credential);
-        const pool = request.stream ? egress.streamPool(origin) : egress.pool(origin);
-        pool.dispatch(
-          {
-            path: query === '' ? path : `${path}${path.includes('?') ? '&' : '?'}${query}`,
-            method: request.method,
-            headers: headersOf(request, injectionOf(request.connector, credential)),
-            body: request.body,
-            // The gateway watches the time itself: these clocks start only when a connection is free.
-            headersTimeout: 0,
-            bodyTimeout: 0,
-          },
-          exchange,
-        );
-      } catch (thrown) {
-        queueMicrotask(() => exchange.onResponseError(undefined, thrown as Error));
-      }
-      return exchange;
+      const { document, id, revision } = request.connector;
+      if (isBridged(sessionOf(request))) return bridge.exchange(request, credential, sink);
+      if (document.transport === 'sse') return bridge.exchange(request, credential, sink);
+      if (document.transport === 'streamable-http' || !request.opening) return http.exchange(request, credential, sink);
+      if (old.get(id) === revision) return bridge.exchange(request, credential, sink);
+      return new Detection(http, bridge, request, credential, sink, () => old.set(id, revision));
     },
+    close: () => bridge.close(),
   };
 }
 
-function headersOf(request: UpstreamRequest, injection: readonly string[]): string[] {
-  const { names } = request.connector.injection;
-  const headers = ['user-agent', 'valetkey'];
-  for (let at = 0; at < request.headers.length; at += 2) {
-    const name = request.headers[at] as string;
-    if (!names.has(name)) headers.push(name, request.headers[at + 1] as string);
-  }
-  for (const item of injection) headers.push(item);
-  return headers;
+function sessionOf(request: UpstreamRequest): string {
+  const at = request.headers.indexOf('mcp-session-id');
+  return at === -1 ? '' : (request.headers[at + 1] as string);
 }
 
-const ABORTED = new Error('the exchange was let go');
+const MAX_REFUSAL = 64 * 1024;
 
-class HttpExchange implements Exchange, Dispatcher.DispatchHandler {
+/**
+ * MCP 2025-11-25 "Backwards Compatibility": when `initialize` is refused with 400, 404 or 405, a GET tells whether the
+ * server speaks HTTP+SSE. When it does not, its refusal is what the sink gets.
+ */
+class Detection implements Exchange, ReplySink {
+  readonly #bridge: SseBridge;
+  readonly #request: UpstreamRequest;
+  readonly #credential: Credential | null;
   readonly #sink: ReplySink;
-  #controller: Dispatcher.DispatchController | undefined;
-  #over = false;
+  readonly #found: () => void;
+  #exchange: Exchange;
+  #refusal: { status: number; headers: IncomingHttpHeaders; chunks: Buffer[]; size: number } | undefined;
 
-  constructor(sink: ReplySink) {
+  constructor(
+    http: Http,
+    bridge: SseBridge,
+    request: UpstreamRequest,
+    credential: Credential | null,
+    sink: ReplySink,
+    found: () => void,
+  ) {
+    this.#bridge = bridge;
+    this.#request = request;
+    this.#credential = credential;
     this.#sink = sink;
+    this.#found = found;
+    this.#exchange = http.exchange(request, credential, this);
   }
 
   pause(): void {
-    this.#controller?.pause();
+    this.#exchange.pause();
   }
 
   resume(): void {
-    this.#controller?.resume();
+    this.#exchange.resume();
   }
 
   abort(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#controller?.abort(ABORTED);
+    this.#exchange.abort();
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    if (this.#over) controller.abort(ABORTED);
-    else this.#controller = controller;
+  replyStart(status: number, headers: IncomingHttpHeaders): void {
+    if (status === 400 || status === 404 || status === 405) this.#refusal = { status, headers, chunks: [], size: 0 };
+    else this.#sink.replyStart(status, headers, this);
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    if (this.#over || status < 200) return;
+  replyData(chunk: Buffer): void {
+    const refusal = this.#refusal;
+    if (refusal === undefined) return this.#sink.replyData(chunk);
+    refusal.size += chunk.length;
+    if (refusal.size <= MAX_REFUSAL) return void refusal.chunks.push(chunk);
+    this.#exchange.abort();
+    this.replyEnd();
+  }
+
+  replyEnd(): void {
+    const refusal = this.#refusal;
+    if (refusal === undefined) return this.#sink.replyEnd();
+    this.#exchange = this.#bridge.exchange(this.#request, this.#credential, {
+      replyStart: (status, headers, exchange) => {
+        if (status === 200) {
+          this.#found();
+          this.#refusal = undefined;
+          this.#sink.replyStart(status, headers, exchange);
+        } else {
+          exchange.abort();
+          this.#refuse(refusal);
+        }
+      },
+      replyData: (chunk) => this.#sink.replyData(chunk),
+      replyEnd: () => this.#sink.replyEnd(),
+      replyFailed: (error) => {
+        if (this.#refusal === undefined) this.#sink.replyFailed(error);
+        else this.#refuse(refusal);
+      },
+    });
+  }
+
+  replyFailed(error: ValetkeyError): void {
+    this.#sink.replyFailed(error);
+  }
+
+  #refuse({ status, headers, chunks }: { status: number; headers: IncomingHttpHeaders; chunks: Buffer[] }): void {
     this.#sink.replyStart(status, headers, this);
-  }
-
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.#over) this.#sink.replyData(chunk);
-  }
-
-  onResponseEnd(): void {
-    if (this.#over) return;
-    this.#over = true;
+    for (const chunk of chunks) this.#sink.replyData(chunk);
     this.#sink.replyEnd();
   }
-
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#sink.replyFailed(explain(error));
-  }
-}
-
-function explain(error: Error): ValetkeyError {
-  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof ValetkeyError) return cause;
-  }
-  const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (code === 'UND_ERR_CONNECT_TIMEOUT') return fail('egress_timeout', { cause: error });
-  if (code === 'UND_ERR_HEADERS_OVERFLOW') return fail('egress_too_large', { cause: error });
-  return fail('egress_failed', { cause: error });
 }

@@ -2,7 +2,8 @@ import type { Connector } from '../../connector.ts';
 import type { Credential } from '../../credential.ts';
 import type { UpstreamTool } from '../../tools.ts';
 import { asValetkeyError, fail, type ValetkeyError } from '../../../errors.ts';
-import type { Kind } from '../kind.ts';
+import { headerText, type Kind } from '../kind.ts';
+import { isBridged } from './sse.ts';
 import { ask, type Answer } from './ask.ts';
 
 /** What an upstream turned out to be. */
@@ -67,7 +68,7 @@ async function begin(upstream: Upstream): Promise<{ answer: Answer; headers: str
 function finish({ kind, connector, credential }: Upstream, headers: string[]): void {
   if (!headers.includes('mcp-session-id')) return;
   const ignore = (): void => undefined;
-  kind.exchange({ connector, method: 'DELETE', headers, body: null, stream: false }, credential, {
+  kind.exchange({ connector, method: 'DELETE', headers, body: null, opening: false, stream: false }, credential, {
     replyStart: (_status, _headers, exchange) => exchange.abort(),
     replyData: ignore,
     replyEnd: ignore,
@@ -98,6 +99,7 @@ export async function probe(upstream: Upstream): Promise<Probe> {
     const begun = resultOf(answer);
     if (typeof begun?.['protocolVersion'] === 'string') {
       note(found, upstream, 'legacy', begun['protocolVersion'], begun['serverInfo']);
+      if (isBridged(headerText(answer.headers, 'mcp-session-id'))) found.transport = 'sse';
     }
     finish(upstream, headers);
     if (found.eras.length === 0) judge(found, upstream, [modern.status, answer.status]);
