@@ -1,6 +1,6 @@
 import type { Adapter, AdapterPayload } from 'oidc-provider';
 import type { Clock } from '../clock.ts';
-import { hashToken } from '../ids.ts';
+import { hashToken, newToken } from '../ids.ts';
 import type { ClientMetadata } from './client-metadata.ts';
 import { openBy, sealBy } from './self-sealed.ts';
 import type { Store, StoredRecord } from './store.ts';
@@ -25,7 +25,8 @@ export type AdapterOptions = {
 
 export function toRecord(model: string, id: string, payload: AdapterPayload, expiresAt: number | null): StoredRecord {
   const { jti: _jti, ...rest } = payload;
-  const text = JSON.stringify(rest);
+  // A grant is saved once, when it is given.
+  const text = JSON.stringify(model === 'Grant' ? { ...rest, chainKey: newToken(16) } : rest);
   return {
     model,
     id_hash: hashToken(id),

@@ -68,13 +68,13 @@ export function createStore(database: Database) {
      * when the grant was revoked meanwhile.
      */
     async exchange(
-      spent: { model: string; idHash: string; grant: string; now: number; successor: string | null },
+      spent: { model: string; idHash: string; now: number; successor: string | null; keepUntil: number },
       issued: StoredRecord[],
     ): Promise<boolean> {
       return await database.transaction(async (transaction) => {
         const claim = await transaction
           .updateTable('oauth_records')
-          .set({ consumed_at: spent.now, successor: spent.successor })
+          .set({ consumed_at: spent.now, successor: spent.successor, expires_at: spent.keepUntil })
           .where('model', '=', spent.model)
           .where('id_hash', '=', spent.idHash)
           .where('consumed_at', 'is', null)

@@ -3,6 +3,7 @@ import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import type { Clock } from '../clock.ts';
 import { hashToken, newToken } from '../ids.ts';
 import { toRecord } from './adapter.ts';
+import { belongsTo, claimedGrant, mintRefreshToken } from './chain.ts';
 import type { Targets } from './resources.ts';
 import { openBy, sealBy } from './self-sealed.ts';
 import type { Store, StoredRecord } from './store.ts';
@@ -12,6 +13,8 @@ export const GRANT_SECONDS = 180 * 24 * 3_600;
 const REFRESH_IDLE_SECONDS = 60 * 24 * 3_600;
 /** Within it every use of a refresh token gets the answer that the first one got. */
 export const SUCCESSOR_WINDOW_MS = 30_000;
+/** How long what was spent is kept. Replays of codes are told by it; those of refresh tokens at any time. */
+const SPENT_MS = 3_600_000;
 
 type Source = {
   model: 'AuthorizationCode' | 'RefreshToken';
@@ -49,7 +52,11 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
   const { store, clock, targets } = options;
   const seconds = (): number => Math.floor(clock.now() / 1_000);
 
-  function issue(source: Source, clientId: string, refreshable: boolean): { answer: Answer; records: StoredRecord[] } {
+  function issue(
+    source: Source,
+    clientId: string,
+    chainKey: string | undefined,
+  ): { answer: Answer; records: StoredRecord[] } {
     const now = seconds();
     const shared = { iat: now, accountId: source.account, clientId, grantId: source.grant, scope: source.scope };
     const accessToken = newToken(32);
@@ -67,8 +74,8 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
       expires_in: options.accessTokenTtlSeconds,
       scope: source.scope,
     };
-    if (refreshable) {
-      answer.refresh_token = newToken(32);
+    if (chainKey !== undefined) {
+      answer.refresh_token = mintRefreshToken(source.grant, chainKey);
       const refresh = {
         ...shared,
         kind: 'RefreshToken',
@@ -102,11 +109,13 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
     return kept.length === 0 ? granted : [...new Set(kept)].join(' ');
   }
 
-  async function checkGrant(source: Source, clientId: string): Promise<void> {
+  /** Answers the key of the chain. */
+  async function checkGrant(source: Source, clientId: string): Promise<string> {
     const record = await store.find('Grant', hashToken(source.grant), clock.now());
     if (record === undefined) throw refuse('the grant was revoked or has expired');
     if (record.client_id !== clientId || record.account !== source.account) throw refuse('the grant is another one');
     if (!(await options.isActive(source.account))) throw refuse('the user may not sign in any more');
+    return (JSON.parse(record.payload) as { chainKey: string }).chainKey;
   }
 
   async function authorizationCode(ctx: KoaContextWithOIDC): Promise<void> {
@@ -118,7 +127,6 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
 
     const code = await provider.AuthorizationCode.find(bearer, { ignoreExpiration: true });
     if (code === undefined || code.clientId !== client.clientId) throw refuse('authorization code not found');
-    if ((code.exp ?? 0) * 1_000 <= clock.now()) throw refuse('the authorization code has expired');
     if (code.redirectUri !== redirectUri)
       throw refuse('redirect_uri differs from the one of the authorization request');
     if (!proves(verifier, code.codeChallenge)) throw refuse('code_verifier does not match');
@@ -135,11 +143,14 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
       await options.revokeGrant(source.grant, 'authorization code used twice');
       throw refuse('the authorization code was used before');
     }
+    if ((code.exp ?? 0) * 1_000 <= clock.now()) throw refuse('the authorization code has expired');
     checkResource(ctx, source.resource);
-    await checkGrant(source, client.clientId);
+    const chainKey = await checkGrant(source, client.clientId);
 
-    const { answer, records } = issue(source, client.clientId, client.grantTypeAllowed('refresh_token'));
-    const spent = { model: source.model, idHash: hashToken(bearer), grant: source.grant, now: clock.now() };
+    const refreshable = client.grantTypeAllowed('refresh_token');
+    const { answer, records } = issue(source, client.clientId, refreshable ? chainKey : undefined);
+    const now = clock.now();
+    const spent = { model: source.model, idHash: hashToken(bearer), now, keepUntil: now + SPENT_MS };
     if (!(await store.exchange({ ...spent, successor: null }, records))) {
       await options.revokeGrant(source.grant, 'authorization code used twice');
       throw refuse('the authorization code was used before');
@@ -155,6 +166,7 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
 
     const hash = hashToken(bearer);
     const record = await store.find('RefreshToken', hash, clock.now());
+    if (record === undefined) await lookForReplay(bearer, client.clientId);
     if (record === undefined || record.client_id !== client.clientId) throw refuse('refresh token not found');
     const token = JSON.parse(record.payload) as { resource: string; scope: string; iiat: number };
     const source: Source = {
@@ -167,30 +179,38 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
       began: token.iiat,
     };
     checkResource(ctx, source.resource);
-    await checkGrant(source, client.clientId);
+    const chainKey = await checkGrant(source, client.clientId);
     if (record.consumed_at !== null) {
       ctx.body = await successorOf(record, source);
       return;
     }
 
-    const issued = issue(source, client.clientId, true);
+    const issued = issue(source, client.clientId, chainKey);
     const scope = narrow(ctx, source.scope);
     if (scope !== source.scope) {
-      const narrowed = issue({ ...source, scope }, client.clientId, false);
+      const narrowed = issue({ ...source, scope }, client.clientId, undefined);
       issued.records[0] = narrowed.records[0] as StoredRecord;
       issued.answer = { ...narrowed.answer, refresh_token: issued.answer.refresh_token };
     }
     const now = clock.now();
     const successor = sealBy(bearer, 'successor', JSON.stringify({ ...issued.answer, issued: now }));
-    if (
-      await store.exchange({ model: source.model, idHash: hash, grant: source.grant, now, successor }, issued.records)
-    ) {
+    const spent = { model: source.model, idHash: hash, now, keepUntil: now + SPENT_MS, successor };
+    if (await store.exchange(spent, issued.records)) {
       ctx.body = issued.answer;
       return;
     }
     const taken = await store.find('RefreshToken', hash, clock.now());
     if (taken === undefined) throw refuse('refresh token not found');
     ctx.body = await successorOf(taken, source);
+  }
+
+  /** A refresh token that is not kept any more, but was issued in a chain that lives, was spent long ago. */
+  async function lookForReplay(bearer: string, clientId: string): Promise<void> {
+    const grant = claimedGrant(bearer);
+    const record = grant === undefined ? undefined : await store.find('Grant', hashToken(grant), clock.now());
+    if (grant === undefined || record === undefined || record.client_id !== clientId) return;
+    const { chainKey } = JSON.parse(record.payload) as { chainKey: string };
+    if (belongsTo(bearer, grant, chainKey)) await options.revokeGrant(grant, 'refresh token used after its time');
   }
 
   /** The answer that a consumed refresh token was exchanged for, while the window is open; later it is a replay. */

@@ -132,6 +132,45 @@ describeStores('the token endpoint', (open, stores) => {
     expect((await refresh(gateway, bystander.client, bystander.tokens.refresh_token)).status).toBe(200);
   });
 
+  it('tells a refresh token that was spent long ago from a made-up one, and keeps neither', async () => {
+    const gateway = await start();
+    const { client, tokens } = await signedInClient(gateway);
+    let newest = tokens;
+    for (let i = 0; i < 3; i++) {
+      gateway.clock.move(2 * 3_600_000);
+      newest = (await refresh(gateway, client, newest.refresh_token)).body as unknown as Tokens;
+      await gateway.as.sweep();
+    }
+    const rows = gateway.database.query.selectFrom('oauth_records').selectAll().where('model', '=', 'RefreshToken');
+    expect((await rows.execute()).length).toBeLessThanOrEqual(2);
+    const [random = '', grant = '', proof = ''] = tokens.refresh_token.split('.');
+    const stranger = String((await register(gateway)).body['client_id']);
+    const harmless: [string, string][] = [
+      [client, `${random.slice(0, -1)}${random.endsWith('A') ? 'B' : 'A'}.${grant}.${proof}`],
+      [client, `${random}.${grant}.${'A'.repeat(proof.length)}`],
+      [client, `${random}.${grant}`],
+      [client, grant],
+      [stranger, tokens.refresh_token],
+    ];
+    for (const [who, token] of harmless) {
+      expect((await refresh(gateway, who, token)).body['error']).toBe('invalid_grant');
+      expect(await gateway.as.verify(newest.access_token)).toBeDefined();
+    }
+    expect((await refresh(gateway, client, tokens.refresh_token)).body['error']).toBe('invalid_grant');
+    expect(await gateway.as.verify(newest.access_token)).toBeUndefined();
+    expect((await refresh(gateway, client, newest.refresh_token)).body['error']).toBe('invalid_grant');
+  });
+
+  it('knows a code that was used, after its minute as well', async () => {
+    const gateway = await start();
+    const { client, code } = await codeFor(gateway);
+    const first = (await redeem(gateway, client, code)).body as unknown as Tokens;
+    gateway.clock.move(300_000);
+    expect(await gateway.as.verify(first.access_token)).toBeDefined();
+    expect((await redeem(gateway, client, code)).body['error']).toBe('invalid_grant');
+    expect(await gateway.as.verify(first.access_token)).toBeUndefined();
+  });
+
   it('does not let another client use, or end, a refresh token', async () => {
     const gateway = await start();
     const { client, tokens } = await signedInClient(gateway);
