@@ -1,8 +1,4 @@
 import type { Command } from 'commander';
-import { loadConfig, SETTINGS } from '../config.ts';
-import { parseDocument } from '../connectors/document.ts';
-import { loadProviders, resolveOAuth } from '../connectors/provider.ts';
-import { createAddressGuard } from '../egress/address-guard.ts';
 import { Secret } from '../secret.ts';
 import type { GlobalOptions } from './gateway.ts';
 import { CliFailure, table, type Terminal } from './terminal.ts';
@@ -13,7 +9,8 @@ export function configCommands(program: Command, terminal: Terminal): void {
   group
     .command('show')
     .description('the effective settings and where each comes from; secrets hidden')
-    .action((_, command: Command) => {
+    .action(async (_, command: Command) => {
+      const { loadConfig, SETTINGS } = await import('../config.ts');
       const config = loadConfig(terminal.env, terminal.cwd);
       const values: Record<string, unknown> = { ...config, accessTokenTtl: config.accessTokenTtlSeconds };
       const rows = SETTINGS.filter(({ key }) => key !== 'config').map(({ variable, key }) => ({
@@ -34,7 +31,11 @@ export function configCommands(program: Command, terminal: Terminal): void {
   group
     .command('check')
     .description('check the settings and the declared connectors without starting anything')
-    .action(() => {
+    .action(async () => {
+      const { loadConfig } = await import('../config.ts');
+      const { parseDocument } = await import('../connectors/document.ts');
+      const { loadProviders, resolveOAuth } = await import('../connectors/provider.ts');
+      const { createAddressGuard } = await import('../egress/address-guard.ts');
       const config = loadConfig(terminal.env, terminal.cwd);
       const guard = createAddressGuard(config.allowPrivateNetwork);
       const checkUrl = (url: string): void => guard.checkUrl(new URL(url));
@@ -58,5 +59,5 @@ export function configCommands(program: Command, terminal: Terminal): void {
 function shown(value: unknown): string | null {
   if (value instanceof Secret) return '***';
   if (Array.isArray(value)) return value.join(',') || 'none';
-  return value === undefined ? null : String(value);
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
 }

@@ -21,9 +21,8 @@ export function connectionCommands(program: Command, terminal: Terminal): void {
     .action(async (name: string, _, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions & { open: boolean; scope?: string[] }>();
       const gateway = openGateway(options, terminal);
-      const link = await gateway.call('POST', `/connectors/${encodeURIComponent(name)}/connect`, {
-        ...(options.scope === undefined ? {} : { scopes: options.scope }),
-      });
+      const asked = options.scope === undefined ? {} : { scopes: options.scope };
+      const link = await gateway.call('POST', `/connectors/${encodeURIComponent(name)}/connect`, asked);
       const url = String(link['url']);
       if (options.json === true) return terminal.out(JSON.stringify(link, null, 2));
       terminal.out(`Open this address, signed in as yourself, before ${String(link['expiresAt'])}:\n\n  ${url}\n`);

@@ -1,6 +1,4 @@
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
-import { readDocuments } from './documents.ts';
 import { openGateway, type Gateway, type GlobalOptions } from './gateway.ts';
 import { CliFailure, plain, table, type Terminal } from './terminal.ts';
 
@@ -45,6 +43,7 @@ export function connectorCommands(program: Command, terminal: Terminal): void {
       const { gateway, json: wanted } = open(command);
       const item = await gateway.call('GET', at(name));
       if (wanted) return json(item);
+      const { stringify } = await import('yaml');
       terminal.out(
         stringify(Object.fromEntries(Object.entries(item).filter(([key]) => !ABOUT.includes(key)))).trimEnd(),
       );
@@ -59,6 +58,7 @@ export function connectorCommands(program: Command, terminal: Terminal): void {
     .action(async (_, command: Command) => {
       const { gateway, json: wanted } = open(command);
       const { file } = command.opts<{ file: string[] }>();
+      const { readDocuments } = await import('./documents.ts');
       const documents = await readDocuments(file, terminal);
       for (const { name, document, where } of documents) {
         await named(where, gateway.call('PUT', `${at(name)}?dryRun=true`, document));
@@ -97,7 +97,7 @@ export function connectorCommands(program: Command, terminal: Terminal): void {
       const error = found['error'] as { message: string; hint: string; code: string } | null;
       if (error !== null) throw new CliFailure(`${error.message} (${error.code})`, error.hint);
       terminal.out(`reachable   yes${server === null ? '' : `, ${plain(`${server.name} ${server.version}`)}`}`);
-      terminal.out(`transport   ${String(found['transport'] ?? 'unknown')}`);
+      terminal.out(`transport   ${textOf(found['transport'])}`);
       terminal.out(`speaks      ${(found['eras'] as string[]).join(', ') || 'unknown before it is signed in to'}`);
       terminal.out(`auth        ${AUTH[String(found['auth'])] ?? String(found['auth'])}`);
       for (const { message } of found['missing'] as { message: string }[]) terminal.out(`missing     ${message}`);
@@ -136,6 +136,9 @@ export function connectorCommands(program: Command, terminal: Terminal): void {
       if (missing !== null) terminal.err(`note: ${missing.message}\nhint: ${missing.hint}`);
     });
 }
+
+/** A member of an answer that may be a text. */
+const textOf = (value: unknown): string => (typeof value === 'string' ? plain(value) : 'unknown');
 
 const AUTH: Record<string, string> = {
   open: 'none needed',

@@ -1,10 +1,9 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../clock.ts';
-import { loadConfig, type Config } from '../config.ts';
-import { createLog, type Log } from '../log.ts';
+import type { Config } from '../config.ts';
 import type { RunningServer } from '../server.ts';
-import { createTestServer, type TestServer } from '../test-server/test-server.ts';
+import type { TestServer } from '../test-server/test-server.ts';
 import { untilAsked } from './running.ts';
 import { CliFailure, type Terminal } from './terminal.ts';
 
@@ -16,6 +15,7 @@ export function demoCommand(program: Command, terminal: Terminal): void {
     .command('demo')
     .description('run a gateway and a practice service with one connector between them')
     .action(async () => {
+      const { createTestServer } = await import('../test-server/test-server.ts');
       const practice = await nextFree(3456, (port) => createTestServer({ mode: 'oauth-dcr', port }));
       try {
         const server = await startGateway(practice, terminal);
@@ -30,9 +30,11 @@ export function demoCommand(program: Command, terminal: Terminal): void {
 
 async function startGateway(practice: TestServer, terminal: Terminal): Promise<RunningServer> {
   const { startServer } = await import('../server.ts');
+  const { loadConfig } = await import('../config.ts');
+  const { createLog } = await import('../log.ts');
   const asked = loadConfig(terminal.env, terminal.cwd);
   const level = asked.sources['logLevel'] === 'default' ? 'warn' : asked.logLevel;
-  const log: Log = createLog({ level });
+  const log = createLog({ level });
   const start = async (port: number): Promise<RunningServer> => {
     const config = loadConfig({ ...terminal.env, VALETKEY_PORT: String(port) }, terminal.cwd);
     return await startServer({ config: withPractice(config, asked, practice), log, clock: systemClock });

@@ -1,7 +1,5 @@
 import type { Command } from 'commander';
 import { systemClock } from '../clock.ts';
-import { loadConfig } from '../config.ts';
-import { createLog } from '../log.ts';
 import { untilAsked } from './running.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -10,6 +8,8 @@ export function serveCommand(program: Command, terminal: Terminal): void {
     .command('serve')
     .description('run the gateway')
     .action(async () => {
+      const { loadConfig } = await import('../config.ts');
+      const { createLog } = await import('../log.ts');
       const config = loadConfig(terminal.env, terminal.cwd);
       const { startServer } = await import('../server.ts');
       const log = createLog({ level: config.logLevel });

@@ -1,7 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { z } from 'zod';
-import { createTestServer, type TestServer } from '../test-server/test-server.ts';
-import { describeTestServer } from '../test-server/describe.ts';
+import type { TestServer } from '../test-server/test-server.ts';
 import { MODES, ROTATIONS, type Mode, type Rotation } from '../test-server/options.ts';
 import type { GlobalOptions } from './gateway.ts';
 import { untilAsked } from './running.ts';
@@ -43,7 +42,10 @@ export function testServerCommand(program: Command, terminal: Terminal): void {
       const server = await start(options);
       const { mode, url, mcpUrl, credentials } = server;
       if (json === true) terminal.out(JSON.stringify({ mode, url, mcpUrl, credentials }));
-      else for (const line of describeTestServer(server)) terminal.out(line);
+      else {
+        const { describeTestServer } = await import('../test-server/describe.ts');
+        for (const line of describeTestServer(server)) terminal.out(line);
+      }
       await untilAsked();
       await server.close();
     });
@@ -51,6 +53,7 @@ export function testServerCommand(program: Command, terminal: Terminal): void {
 
 async function start(options: Options): Promise<TestServer> {
   const { mode, port, host, accessTokenTtl, refreshTokenTtl, rotation, latency, control, ledgerFile } = options;
+  const { createTestServer } = await import('../test-server/test-server.ts');
   try {
     return await createTestServer({
       mode,
