@@ -66,6 +66,29 @@ describeStores('identity', (open, store) => {
     expect(await identity.users.list(DEFAULT_TENANT)).toHaveLength(1);
   });
 
+  it('makes no second owner when one has come by another way while the set-up page was being submitted', async () => {
+    const database = await open();
+    const { identity } = await start(database);
+    const setUp = tokenOf(await identity.setUpLink());
+    const eve = await owner(identity, 'eve@example.com');
+    const row = await database.query.selectFrom('users').selectAll().executeTakeFirstOrThrow();
+    await database.query.deleteFrom('users').execute();
+    let arrival: Promise<unknown> | undefined;
+    // The password is read once the link was found good, and hashing it takes longer than Eve needs to come back.
+    class Watched extends Secret {
+      override unwrap(): string {
+        arrival ??= database.query.insertInto('users').values(row).execute();
+        return super.unwrap();
+      }
+    }
+    const password = new Watched(good.unwrap());
+    await expect(
+      identity.links.setUp(setUp, { email: 'ada@example.com', name: 'Ada', password, address }),
+    ).rejects.toMatchObject({ code: 'link_invalid' });
+    await arrival;
+    expect((await identity.users.list(DEFAULT_TENANT)).map((user) => user.id)).toEqual([eve.id]);
+  });
+
   it('keeps no bearer value of a link, session or API token in the database', async () => {
     const database = await open();
     const { identity } = await start(database);

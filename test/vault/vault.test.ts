@@ -254,7 +254,7 @@ describe('the key file', () => {
       const sources = Array.from({ length: 8 }, () => fileKeySource({ dataDir }));
       await Promise.all(
         sources.map(async (source, index) => {
-          for (let turn = 0; turn < index * 3; turn++) await nextTurn();
+          for (let turn = 0; turn < index * round * 5; turn++) await nextTurn();
           await source.prepare(true);
         }),
       );
