@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { openSync } from 'node:fs';
+import { openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createPlainBrowser } from '../test/browser/plain-browser.ts';
 import { walk } from '../test/browser/walk.ts';
@@ -31,7 +31,8 @@ export async function startValetkey(
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
   const adminToken = randomBytes(24).toString('base64url');
-  const log = openSync(join(folder, 'valetkey.log'), 'w');
+  const logFile = join(folder, 'valetkey.log');
+  const log = openSync(logFile, 'w');
   const started = performance.now();
   const child = spawn(process.execPath, [...nodeOptions, MAIN, 'serve'], {
     cwd: folder,
@@ -96,8 +97,9 @@ export async function startValetkey(
       idleBytes,
       close: () => end(child),
     };
-  } catch (error) {
+  } catch (cause) {
     await end(child);
-    throw error;
+    const said = readFileSync(logFile, 'utf8').slice(-2_000);
+    throw new Error(`${(cause as Error).message}; the gateway said last:\n${said}`, { cause });
   }
 }
