@@ -161,6 +161,14 @@ describeStores('the token endpoint', (open, stores) => {
     expect((await refresh(gateway, client, newest.refresh_token)).body['error']).toBe('invalid_grant');
   });
 
+  it('serves a clock that runs ahead of the machine’s', async () => {
+    const gateway = await start();
+    gateway.clock.move(86_400_000);
+    const { client, tokens } = await signedInClient(gateway);
+    expect((await refresh(gateway, client, tokens.refresh_token)).status).toBe(200);
+    expect(await gateway.as.verify(tokens.access_token)).toBeDefined();
+  });
+
   it('knows a code that was used, after its minute as well', async () => {
     const gateway = await start();
     const { client, code } = await codeFor(gateway);
