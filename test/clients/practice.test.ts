@@ -5,7 +5,7 @@ import { openProfile } from '../browser/profile.ts';
 import { everyClientMeets } from './every-client.ts';
 
 // Where no gateway stands between: a failure behind the gateway alone is the gateway's.
-describe.skipIf(!browserHere)('the practice service by itself', () => {
+describe.skipIf(!browserHere)('the practice service by itself', { timeout: 60_000 }, () => {
   everyClientMeets(async () => {
     const service = await createTestServer({ mode: 'oauth-dcr', port: 0 });
     const browser = await launchBrowser();

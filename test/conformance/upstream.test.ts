@@ -7,7 +7,7 @@ import type { ConformanceUpstream } from '../fixtures/conformance-upstream/start
 import { startBearerShim } from './bearer-shim.ts';
 import { expectedFailures, parseSummary, required, runSuite, shortcomings } from './suite.ts';
 
-describe('the conformance upstream by itself', () => {
+describe('the conformance upstream by itself', { timeout: 60_000 }, () => {
   let upstream: ConformanceUpstream;
   beforeAll(async () => {
     upstream = await startConformanceUpstream();
