@@ -42,6 +42,8 @@ export type CredentialSource = {
 
 /** How long a call waits for a refresh before it is told to come again. */
 const MAX_WAIT_MS = 10_000;
+/** Between two tries ahead of time; the sweep is there as well. */
+const AGAIN_MS = 5_000;
 /** A token that is refused this soon after its refresh is not refreshed again: the service refuses fresh ones. */
 const FRESH_MS = 60_000;
 /** Past its end, an access token is given out under `use-expired` for so long at most. */
@@ -75,11 +77,8 @@ export function createCredentialSource(options: {
 
   /** Renews in the background while the present token is served. */
   function ahead(entry: Live, connector: Connector, owner: Owner): void {
-    if (
-      clock.now() < entry.refreshAt ||
-      refresh.inFlight.has(`${entry.tenant}/${entry.id}/${entry.credential.generation}`)
-    )
-      return;
+    if (clock.now() < entry.refreshAt) return;
+    entry.refreshAt = clock.now() + AGAIN_MS;
     store
       .findOwned(connector.tenant, connector.id, owner)
       .then(async (row) =>

@@ -12,8 +12,8 @@ export type Live = {
   readonly id: ConnectionId;
   readonly credential: Credential;
   readonly usableUntil: number;
-  /** From here on it is renewed while it is served; infinity when it cannot be, or need not. */
-  readonly refreshAt: number;
+  /** From here on it is renewed while it is served; infinity when it cannot be, or need not. Put off by each try. */
+  refreshAt: number;
   readonly loadedAt: number;
   usedAt: number;
   /** Of `usedAt`, what is stored. */

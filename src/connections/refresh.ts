@@ -17,6 +17,8 @@ import type { ClientIdentity, TokenEndpoint } from './token-request.ts';
 /** Why a refresh is wanted; `ahead` and `sweep` have nobody waiting. */
 export type Reason = 'ahead' | 'expired' | 'rejected' | 'sweep';
 
+const WAITING: ReadonlySet<Reason> = new Set(['expired', 'rejected']);
+
 export type Renewal =
   /** `row` holds a newer credential than the one that was to be replaced. */
   | { kind: 'renewed'; row: Connection }
@@ -52,8 +54,6 @@ const MISCONFIGURED_MS = 5 * 60_000;
 export type Refresh = {
   /** Joins the refresh that is under way for this credential; never cancelled by whoever waits. */
   renew(row: Connection, reason: Reason): Promise<Renewal>;
-  /** Rows of this process that have an exchange open. */
-  readonly inFlight: ReadonlyMap<string, Promise<Renewal>>;
   /** To be called when a row may have changed elsewhere. */
   wake(): void;
   /** No further repeats; resolves when every exchange has been answered and stored. */
@@ -82,7 +82,7 @@ export function createRefresh(options: {
   const { store, registrations, tokens, sealing, persist, clock, log } = options;
   const instance = options.instance === undefined ? undefined : `${options.instance}/`;
   const processId = `${instance ?? ''}${newToken(9)}`;
-  const flights = new Map<string, Promise<Renewal>>();
+  const flights = new Map<string, { work: Promise<Renewal>; waits: boolean }>();
   const providers = createBreaker({ clock, threshold: 5, baseMs: 1_000 });
   const clients = createBreaker({ clock, threshold: 1, baseMs: 30_000 });
   const waiting = new Set<() => void>();
@@ -105,7 +105,7 @@ export function createRefresh(options: {
   }
 
   async function flight(wanted: Connection, reason: Reason): Promise<Renewal> {
-    const waits = reason === 'expired' || reason === 'rejected';
+    const waits = WAITING.has(reason);
     for (let sent = 0; ;) {
       const row = await store.find(wanted.tenant, wanted.id);
       if (row === undefined || row.status === 'revoked' || row.status === 'pending') return { kind: 'gone' };
@@ -368,27 +368,33 @@ export function createRefresh(options: {
     return { kind: 'postponed', retryAfterMs: MISCONFIGURED_MS };
   }
 
+  async function renew(row: Connection, reason: Reason): Promise<Renewal> {
+    const key = `${row.tenant}/${row.id}/${row.generation}`;
+    const waits = WAITING.has(reason);
+    const running = flights.get(key);
+    if (running !== undefined) {
+      const result = await running.work;
+      // One that nobody waited for gives up sooner than this caller would.
+      return result.kind === 'postponed' && waits && !running.waits ? await renew(row, reason) : result;
+    }
+    const work = flight(row, reason)
+      .catch((thrown: unknown): Renewal => {
+        log.error({ err: asValetkeyError(thrown), connection: row.id }, 'a refresh failed inside the gateway');
+        return { kind: 'postponed', retryAfterMs: 1_000 };
+      })
+      .finally(() => flights.delete(key));
+    flights.set(key, { work, waits });
+    return await work;
+  }
+
   return {
-    inFlight: flights,
-    async renew(row, reason) {
-      const key = `${row.tenant}/${row.id}/${row.generation}`;
-      const running = flights.get(key);
-      if (running !== undefined) return await running;
-      const work = flight(row, reason)
-        .catch((thrown: unknown): Renewal => {
-          log.error({ err: asValetkeyError(thrown), connection: row.id }, 'a refresh failed inside the gateway');
-          return { kind: 'postponed', retryAfterMs: 1_000 };
-        })
-        .finally(() => flights.delete(key));
-      flights.set(key, work);
-      return await work;
-    },
+    renew,
     wake() {
       for (const resolve of waiting) resolve();
     },
     async stop() {
       stopping = true;
-      while (flights.size > 0) await Promise.all(flights.values());
+      while (flights.size > 0) await Promise.all([...flights.values()].map(({ work }) => work));
     },
   };
 }

@@ -255,7 +255,7 @@ describe('a refresh', () => {
     await house.credential(connector, alice);
     clock.move(301_000);
     const refused = new Error('disk full');
-    const original = house.database.query.updateTable;
+    const original = house.database.query.updateTable.bind(house.database.query);
     house.database.query.updateTable = () => {
       throw refused;
     };
@@ -268,7 +268,7 @@ describe('a refresh', () => {
   it('holds the new pair and serves it until the store can commit it again', async () => {
     await open();
     clock.move(301_000);
-    const original = house.database.query.updateTable;
+    const original = house.database.query.updateTable.bind(house.database.query);
     let refusals = 0;
     onStep = (step) => {
       if (step !== 'before_commit') return;

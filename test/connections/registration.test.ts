@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createTestServer, type TestServer } from '../../src/test-server/test-server.ts';
+import { createTestServer } from '../../src/test-server/test-server.ts';
 import { openHouse, type House, type Person } from './house.ts';
 
 /** An authorization server that says yes to everything, as it was told to. */
@@ -140,7 +140,6 @@ describe('a registration', () => {
     expect(await house.connect(connector, alice)).toContain('is connected');
     const other = await createTestServer({ mode: 'oauth-dcr', port: 0 });
     try {
-      told.metadata = { issuer: `${base}` };
       // The service moves: its protected-resource metadata now names somebody else.
       server.removeAllListeners('request');
       server.on('request', (request: IncomingMessage, response: ServerResponse) => {
