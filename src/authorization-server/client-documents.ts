@@ -14,6 +14,8 @@ const DEFAULT_FRESH_MS = 3_600_000;
 const MAX_FRESH_MS = 24 * 3_600_000;
 /** A document that cannot be fetched any more is good for this long. */
 export const STALE_MS = 30 * 24 * 3_600_000;
+/** While a copy stands in for it, a document that could not be fetched is asked for this often. */
+const RETRY_MS = 60_000;
 /** Fetches from one origin, and from all: a budget, so that nobody uses the gateway to bother a third party. */
 const ORIGIN_BUDGET = { burst: 10, refillMs: 6_000 };
 const TOTAL_BUDGET = { burst: 60, refillMs: 500 };
@@ -79,6 +81,7 @@ export function createClientDocuments(options: {
 }) {
   const { store, clock, egress, log } = options;
   const fetching = new Map<string, Promise<ClientMetadata | undefined>>();
+  const retryAt = new Map<string, number>();
   const originWait = createRate(clock, ORIGIN_BUDGET);
   const totalWait = createRate(clock, TOTAL_BUDGET);
 
@@ -119,20 +122,29 @@ export function createClientDocuments(options: {
     async find(clientId: string): Promise<ClientMetadata | undefined> {
       if (!isDocumentAddress(clientId, options.allowLoopback)) return undefined;
       const stored = await store.findDocument(clientId);
-      if (stored !== undefined && stored.fresh_until > clock.now())
-        return JSON.parse(stored.document) as ClientMetadata;
+      const now = clock.now();
+      const known =
+        stored !== undefined && stored.fetched_at > now - STALE_MS
+          ? (JSON.parse(stored.document) as ClientMetadata)
+          : pinnedClient(clientId);
+      if (stored !== undefined && known !== undefined && stored.fresh_until > now) return known;
+      // A host that is out of reach does not slow every refresh down.
+      if (known !== undefined && (retryAt.get(clientId) ?? 0) > now) return known;
       let pending = fetching.get(clientId);
       if (pending === undefined) {
         pending = fetchDocument(clientId).finally(() => fetching.delete(clientId));
         fetching.set(clientId, pending);
       }
       const fetched = await pending;
-      if (fetched !== undefined) return fetched;
-      if (stored !== undefined && stored.fetched_at > clock.now() - STALE_MS) {
-        return JSON.parse(stored.document) as ClientMetadata;
-      }
-      const pinned = Object.hasOwn(PINNED_CLIENTS, clientId) ? PINNED_CLIENTS[clientId] : undefined;
-      return pinned === undefined ? undefined : readDocument(clientId, { client_id: clientId, ...pinned });
+      if (fetched !== undefined || known === undefined) return fetched;
+      if (retryAt.size > 1_000) retryAt.clear();
+      retryAt.set(clientId, now + RETRY_MS);
+      return known;
     },
   };
+}
+
+function pinnedClient(clientId: string): ClientMetadata | undefined {
+  const pinned = Object.hasOwn(PINNED_CLIENTS, clientId) ? PINNED_CLIENTS[clientId] : undefined;
+  return pinned === undefined ? undefined : readDocument(clientId, { client_id: clientId, ...pinned });
 }
