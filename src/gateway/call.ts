@@ -1,122 +1,48 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import type { Clock } from '../clock.ts';
-import type { Connector } from '../connectors/connector.ts';
-import type { Connectors } from '../connectors/connectors.ts';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Credential } from '../connectors/credential.ts';
-import {
-  headerText,
-  type Exchange,
-  type Kind,
-  type ReplySink,
-  type UpstreamRequest,
-} from '../connectors/kinds/kind.ts';
-import { asValetkeyError, fail, type ValetkeyError } from '../errors.ts';
+import { headerText, type Exchange, type ReplySink, type UpstreamRequest } from '../connectors/kinds/kind.ts';
+import { fail, type ValetkeyError } from '../errors.ts';
 import { newId, type FlowId } from '../ids.ts';
 import type { Principal } from '../identity/principal.ts';
-import type { Log } from '../log.ts';
-import { isChallenge, type Challenge, type ProtectedResource } from '../protected-resource/protected-resource.ts';
 import { readBody } from './body.ts';
-import { promptAnswer, type Prompts } from './connect-prompt.ts';
-import {
-  isCredentialRefusal,
-  type ConnectionSource,
-  type CredentialAnswer,
-  type CredentialRefusal,
-  type Credentials,
-} from './credentials.ts';
+import { promptAnswer } from './connect-prompt.ts';
+import { isCredentialRefusal, type CredentialAnswer, type CredentialRefusal } from './credentials.ts';
 import { isRefusal, readEnvelope, type Envelope } from './envelope.ts';
+import { Inbound } from './inbound.ts';
 import { spanOf } from './json-text.ts';
-import { changeOf, type ListSeen } from './lists.ts';
-import { Output } from './output.ts';
+import { changeOf } from './lists.ts';
 import { decide } from './policy.ts';
-import type { Rate } from './rate.ts';
 import { Relay } from './relay.ts';
-import type { Renewal } from './renewal.ts';
 import { rpcError, rpcFailure, type RpcRefusal } from './rpc.ts';
-import { needsRenewal, type Handshake, type Session, type Sessions } from './session.ts';
-import type { Traffic } from './traffic.ts';
+import { needsRenewal, type Handshake, type Session } from './session.ts';
 import { answerUnconnected, isAnswerable } from './unconnected.ts';
 import { meaningOf } from './upstream-answer.ts';
 import { messageHeaders } from './upstream-headers.ts';
-
-/** What every call needs; one object for all of them. */
-export type CallDeps = {
-  protectedResource: ProtectedResource;
-  connectors: Pick<Connectors, 'catalogue'>;
-  connections: ConnectionSource;
-  credentials: Credentials;
-  kind: Kind;
-  sessions: Sessions;
-  renewal: Renewal;
-  listSeen: ListSeen;
-  prompts: Prompts;
-  rate: Rate;
-  traffic: Traffic;
-  clock: Clock;
-  log: Log;
-};
 
 const MAX_REFUSAL = 64 * 1024;
 const HANDSHAKE = /^(initialize|server\/discover)$/;
 
 /** One POST of a client: the path of a tool call, in the order of its nine steps. */
-export class Call implements ReplySink {
-  readonly #deps: CallDeps;
-  readonly #request: IncomingMessage;
-  readonly #connector: Connector;
-  readonly output: Output;
-  #principal!: Principal;
+export class Call extends Inbound implements ReplySink {
   #envelope!: Envelope;
   #body!: Buffer;
   #rename: string | undefined;
-  #session: Session | undefined;
   #upstreamSession: string | null = null;
   #credential: Credential | null = null;
   #missing: CredentialRefusal | null = null;
-  #exchange: Exchange | undefined;
   #relay: Relay | undefined;
   #refusal: { status: number; headers: IncomingHttpHeaders; chunks: Buffer[]; size: number } | undefined;
   #dropped = 0;
   #retried = false;
   #begunAgain = false;
-  #over = false;
-  #quiet = 0;
-  readonly #startedAt: number;
+  readonly #startedAt = this.doors.clock.monotonic();
   #sentAt = 0;
   #upstreamMs: number | null = null;
 
-  constructor(
-    deps: CallDeps,
-    request: IncomingMessage,
-    response: ServerResponse,
-    connector: Connector,
-    output: Output,
-  ) {
-    this.#deps = deps;
-    this.#request = request;
-    this.#connector = connector;
-    this.output = output;
-    this.#startedAt = deps.clock.monotonic();
-    response.on('close', () => this.#clientGone());
-  }
-
-  get #endless(): boolean {
-    return this.#envelope.method === 'subscriptions/listen';
-  }
-
-  // 1. Who calls: the inbound token ends here.
-  begin(): void {
-    const answer = this.#deps.protectedResource.authenticate(this.#request, this.#connector);
-    if (answer instanceof Promise) this.#later(answer, (settled) => this.#authenticated(settled));
-    else this.#authenticated(answer);
-  }
-
-  #authenticated(answer: Principal | Challenge): void {
-    if (isChallenge(answer)) return this.#challenge(answer);
-    this.#principal = answer;
-    if (!this.#connector.document.active) return this.#fail(fail('connector_inactive'), 503);
+  // 1. Who calls is known: the inbound token ended in `Inbound.begin`.
+  protected admitted(): void {
     readBody(
-      this.#request,
+      this.request,
       (body) => this.#received(body),
       (refusal) => this.#refuse(refusal),
     );
@@ -124,63 +50,48 @@ export class Call implements ReplySink {
 
   // 2. What is asked: read once, from the body. 3. Which tool that is. 4. Whether this principal may.
   #received(body: Buffer): void {
-    if (this.#over) return;
-    const envelope = readEnvelope(this.#request.headers, body);
+    if (this.over) return;
+    const envelope = readEnvelope(this.request.headers, body);
     if (isRefusal(envelope)) return this.#refuse(envelope);
     this.#envelope = envelope;
     this.#body = body;
-    const decision = decide(this.#principal, this.#connector, envelope);
+    const decision = decide(this.principal, this.connector, envelope);
     if ('status' in decision) return this.#refuse(decision);
     this.#rename = decision.rename;
     if (envelope.kind === 'request' && !HANDSHAKE.test(envelope.method)) {
       const wait = this.#takeTurn();
       if (wait > 0) return this.#tooMany(wait);
     }
-    const id = envelope.era === 'legacy' ? this.#request.headers['mcp-session-id'] : undefined;
+    const id = envelope.era === 'legacy' ? this.request.headers['mcp-session-id'] : undefined;
     if (envelope.method === 'initialize' && envelope.era === 'legacy') {
-      const preparing = this.#deps.sessions.prepare(this.#connector.tenant);
-      return preparing === undefined ? this.#needCredential() : this.#later(preparing, () => this.#needCredential());
+      const preparing = this.doors.sessions.prepare(this.connector.tenant);
+      return preparing === undefined ? this.findCredential() : this.later(preparing, () => this.findCredential());
     }
-    if (typeof id !== 'string') return this.#needCredential();
-    const session = this.#deps.sessions.open(this.#principal, this.#connector, id);
-    if (session instanceof Promise) this.#later(session, (opened) => this.#inSession(opened));
-    else this.#inSession(session);
+    if (typeof id === 'string') this.findSession(id);
+    else this.findCredential();
   }
 
   #takeTurn(): number {
-    const { user, client } = this.#principal;
-    const caller = user ?? client ?? this.#request.socket.remoteAddress ?? '';
-    const { callsPerMinute } = this.#connector.document.limits;
-    return this.#deps.rate.take(this.#connector.id, caller, callsPerMinute, this.#deps.clock.now());
-  }
-
-  #inSession(session: Session | undefined): void {
-    // MCP 2025-11-25 "Session Management": 404 makes the client begin anew.
-    if (session === undefined) return this.#fail(fail('session_unknown'), 404);
-    this.#session = session;
-    this.#needCredential();
+    const { user, client } = this.principal;
+    const caller = user ?? client ?? this.request.socket.remoteAddress ?? '';
+    const { callsPerMinute } = this.connector.document.limits;
+    return this.doors.rate.take(this.connector.id, caller, callsPerMinute, this.doors.clock.now());
   }
 
   // 5. A live credential, or why there is none.
-  #needCredential(): void {
-    const answer = this.#deps.credentials.get(this.#connector, this.#principal);
-    if (answer instanceof Promise) this.#later(answer, (settled) => this.#credentialed(settled));
-    else this.#credentialed(answer);
-  }
-
-  #credentialed(answer: CredentialAnswer): void {
-    if (this.#over) return;
+  protected credentialed(answer: CredentialAnswer): void {
+    if (this.over) return;
     if (isCredentialRefusal(answer)) return this.#withoutCredential(answer);
-    if (answer === null && this.#connector.document.auth.type !== 'none') return this.#withoutCredential(null);
+    if (answer === null && this.connector.document.auth.type !== 'none') return this.#withoutCredential(null);
     this.#credential = answer;
-    if (this.#session === undefined || !needsRenewal(this.#session, answer))
-      return this.#send(this.#session?.upstream ?? null);
-    if (answer === null || this.#session.handshake === null) return this.#fail(fail('session_unknown'), 404);
-    this.#renew(answer, this.#session);
+    if (this.session === undefined || !needsRenewal(this.session, answer))
+      return this.#send(this.session?.upstream ?? null);
+    if (answer === null || this.session.handshake === null) return this.fail(fail('session_unknown'), 404);
+    this.#renew(answer, this.session);
   }
 
   #renew(credential: Credential, session: Session): void {
-    this.#later(this.#deps.renewal.renew(this.#connector, credential, session), (id) => this.#send(id));
+    this.later(this.doors.renewal.renew(this.connector, credential, session), (id) => this.#send(id));
   }
 
   /** Deploy first, OAuth later: what the upstream says to anyone is said to everyone. */
@@ -188,33 +99,33 @@ export class Call implements ReplySink {
     this.#missing = refusal;
     const { kind, method } = this.#envelope;
     if (kind !== 'request') return this.#accept();
-    const began = this.#session === undefined || this.#session.upstream !== null;
-    if (began && isAnswerable(this.#envelope) && method !== 'ping') return this.#send(this.#session?.upstream ?? null);
+    const began = this.session === undefined || this.session.upstream !== null;
+    if (began && isAnswerable(this.#envelope) && method !== 'ping') return this.#send(this.session?.upstream ?? null);
     this.#prompt(refusal);
   }
 
   // 6. The original bytes go out with the credential that is the gateway's to add.
   #send(session: string | null): void {
-    if (this.#over) return;
+    if (this.over) return;
     this.#upstreamSession = session;
-    const { headers } = this.#request;
+    const { headers } = this.request;
     const request: UpstreamRequest = {
-      connector: this.#connector,
+      connector: this.connector,
       method: 'POST',
       headers: messageHeaders(headers, this.#envelope, this.#rename, session),
       body: this.#rename === undefined ? this.#body : renamed(this.#envelope.text, this.#rename),
       opening: this.#envelope.method === 'initialize' && this.#envelope.era === 'legacy',
       stream: this.#endless,
     };
-    this.#sentAt = this.#deps.clock.monotonic();
-    this.#quiet = 0;
-    this.#exchange = this.#deps.kind.exchange(request, this.#credential, this);
+    this.#sentAt = this.doors.clock.monotonic();
+    this.quiet = 0;
+    this.exchange = this.doors.kind.exchange(request, this.#credential, this);
   }
 
   replyStart(status: number, headers: IncomingHttpHeaders, exchange: Exchange): void {
-    this.#exchange = exchange;
-    this.#quiet = 0;
-    this.#upstreamMs ??= this.#deps.clock.monotonic() - this.#sentAt;
+    this.exchange = exchange;
+    this.quiet = 0;
+    this.#upstreamMs ??= this.doors.clock.monotonic() - this.#sentAt;
     if (status >= 300) {
       this.#refusal = { status, headers, chunks: [], size: 0 };
       return;
@@ -230,10 +141,10 @@ export class Call implements ReplySink {
 
   #pass(status: number, headers: IncomingHttpHeaders, exchange: Exchange, sessionId: string | undefined): void {
     const personal = this.#credential !== null;
-    const change = changeOf(this.#connector, this.#envelope, personal, (tools) =>
-      this.#deps.listSeen(this.#connector, this.#principal, this.#credential, tools),
+    const change = changeOf(this.connector, this.#envelope, personal, (tools) =>
+      this.doors.listSeen(this.connector, this.principal, this.#credential, tools),
     );
-    const { maxResultBytes } = this.#connector.document.limits;
+    const { maxResultBytes } = this.connector.document.limits;
     const limit = this.#endless ? Infinity : maxResultBytes;
     const relay = Relay.begin(this.output, status, headers, exchange, sessionId, change, limit);
     if (relay instanceof Relay) this.#relay = relay;
@@ -241,18 +152,18 @@ export class Call implements ReplySink {
   }
 
   replyData(chunk: Buffer): void {
-    this.#quiet = 0;
+    this.quiet = 0;
     if (this.#envelope.kind !== 'request' && this.#refusal === undefined) {
       this.#dropped += chunk.length;
       if (this.#dropped <= MAX_REFUSAL) return;
-      this.#exchange?.abort();
+      this.exchange?.abort();
       return this.#accept();
     }
     const refusal = this.#refusal;
     if (refusal !== undefined) {
       refusal.size += chunk.length;
       if (refusal.size <= MAX_REFUSAL) return void refusal.chunks.push(chunk);
-      this.#exchange?.abort();
+      this.exchange?.abort();
       return this.replyEnd();
     }
     const error = this.#relay?.data(chunk);
@@ -260,30 +171,30 @@ export class Call implements ReplySink {
   }
 
   replyEnd(): void {
-    if (this.#over) return;
+    if (this.over) return;
     const refusal = this.#refusal;
     if (refusal !== undefined) return this.#refused(refusal.status, refusal.headers, Buffer.concat(refusal.chunks));
     if (this.#envelope.kind !== 'request') return this.#accept();
     const error = this.#relay?.end();
     if (error !== undefined) return this.#broken(error);
-    this.#done('ok');
+    this.finished('ok');
   }
 
   replyFailed(error: ValetkeyError): void {
-    if (!this.#over) this.#broken(error);
+    if (!this.over) this.#broken(error);
   }
 
   // 7. A refusal of the upstream: one refresh, one more try; or what the person has to do.
   #refused(status: number, headers: IncomingHttpHeaders, body: Buffer): void {
     this.#refusal = undefined;
-    if (this.#credential === null && this.#connector.document.auth.type !== 'none')
+    if (this.#credential === null && this.connector.document.auth.type !== 'none')
       return this.#refusedAnonymous(status);
-    const session = this.#session;
+    const session = this.session;
     if (status === 404 && this.#credential !== null && session !== undefined && session.handshake !== null) {
       // The client knows nothing of the session that is gone: it was begun for it here, and is begun here again.
       if (!this.#begunAgain) {
         this.#begunAgain = true;
-        this.#deps.renewal.forget(this.#credential, session, this.#upstreamSession);
+        this.doors.renewal.forget(this.#credential, session, this.#upstreamSession);
         return this.#renew(this.#credential, session);
       }
     }
@@ -292,27 +203,27 @@ export class Call implements ReplySink {
     switch (meaning.kind) {
       case 'relay':
         this.output.answer(meaning.status, meaning.body);
-        return this.#done('error');
+        return this.finished('error');
       case 'unauthorized':
         return this.#rejected(401, headers);
       case 'scopes':
         return this.#rejected(403, headers);
       case 'failed':
-        return this.#fail(meaning.error, meaning.error.status, meaning.retryAfterMs);
+        return this.fail(meaning.error, meaning.error.status, meaning.retryAfterMs);
     }
   }
 
   #rejected(status: 401 | 403, headers: IncomingHttpHeaders): void {
     const credential = this.#credential;
-    if (credential === null || this.#connector.oauth === null) return this.#prompt(null);
+    if (credential === null || this.connector.oauth === null) return this.#prompt(null);
     if (this.#retried) return this.#prompt({ refusal: 'needs_reconnect' });
     this.#retried = true;
     const challenge = headerText(headers, 'www-authenticate');
-    const answer = this.#deps.connections.rejected(this.#connector, this.#principal, credential, {
+    const answer = this.doors.connections.rejected(this.connector, this.principal, credential, {
       status,
       wwwAuthenticate: challenge === '' ? null : challenge,
     });
-    this.#later(answer, (settled) => {
+    this.later(answer, (settled) => {
       if (settled === null || isCredentialRefusal(settled)) return this.#prompt(settled);
       this.#credential = settled;
       this.#send(this.#upstreamSession);
@@ -321,7 +232,7 @@ export class Call implements ReplySink {
 
   #refusedAnonymous(status: number): void {
     // 5xx says nothing about credentials: the upstream may be down, and a client must not take that for its tools.
-    if (status >= 500) return this.#fail(fail('upstream_failed', { detail: { status } }), 502);
+    if (status >= 500) return this.fail(fail('upstream_failed', { detail: { status } }), 502);
     this.#prompt(this.#missing);
   }
 
@@ -330,50 +241,44 @@ export class Call implements ReplySink {
     const envelope = this.#envelope;
     if (envelope.kind !== 'request') return this.#accept();
     if (isAnswerable(envelope) && refusal?.refusal !== 'temporarily_unavailable') return this.#introduce();
-    this.#later(this.#deps.prompts.make(this.#connector, this.#principal, refusal), (prompt) => {
+    this.later(this.doors.prompts.make(this.connector, this.principal, refusal), (prompt) => {
       this.output.answer(200, promptAnswer(envelope, prompt));
-      this.#done('refused', prompt.code, prompt.flow);
+      this.finished('refused', prompt.code, prompt.flow);
     });
   }
 
   #introduce(): void {
     const envelope = this.#envelope;
-    const { catalogue } = this.#deps.connectors;
-    this.#later(answerUnconnected(this.#connector, this.#principal, envelope, catalogue), (body) => {
+    const { catalogue } = this.doors.connectors;
+    this.later(answerUnconnected(this.connector, this.principal, envelope, catalogue), (body) => {
       const headers = envelope.method === 'initialize' ? ['mcp-session-id', this.#mint(null)] : [];
       this.output.answer(200, body, headers);
-      this.#done('ok');
+      this.finished('ok');
     });
   }
 
   #mint(upstream: string | null): string {
     const credential = this.#credential?.key ?? null;
-    const anonymous = credential === null && (upstream === null || this.#connector.document.auth.type !== 'none');
+    const anonymous = credential === null && (upstream === null || this.connector.document.auth.type !== 'none');
     const session: Session = {
       upstream,
       credential,
       handshake: anonymous ? handshakeOf(this.#envelope) : null,
       nonce: newId('ses'),
     };
-    return this.#deps.sessions.seal(this.#principal, this.#connector, session);
+    return this.doors.sessions.seal(this.principal, this.connector, session);
   }
 
   /** A message that wants no answer. */
   #accept(): void {
     this.output.answer(202, '');
-    this.#done('ok');
-  }
-
-  #challenge(challenge: Challenge): void {
-    const body = { error: challenge.error ?? 'unauthorized', error_description: challenge.message };
-    this.output.answer(challenge.status, JSON.stringify(body), ['www-authenticate', challenge.header]);
-    this.#over = true;
+    this.finished('ok');
   }
 
   #refuse(refusal: RpcRefusal, headers: readonly string[] = []): void {
     this.output.answer(refusal.status, rpcError(refusal), headers);
     const code = refusal.data?.['code'];
-    this.#done('refused', typeof code === 'string' ? code : `rpc${refusal.code}`);
+    this.finished('refused', typeof code === 'string' ? code : `rpc${refusal.code}`);
   }
 
   #tooMany(waitMs: number): void {
@@ -383,90 +288,61 @@ export class Call implements ReplySink {
 
   /** A reply that cannot be completed. */
   #broken(error: ValetkeyError): void {
-    this.#exchange?.abort();
-    if (!this.output.started) return this.#fail(error, error.status);
+    this.exchange?.abort();
+    if (!this.output.started) return this.fail(error, error.status);
     if (this.output.stream) {
       error.flow ??= newId<FlowId>('flw');
       this.output.event(rpcError(rpcFailure(error, this.#envelope.id, 200)));
       this.output.end();
     } else this.output.cut();
-    this.#done('error', error.code, error.flow);
+    this.finished('error', error.code, error.flow);
   }
 
   /**
    * Requests are answered in band, where clients and models read errors. The handshake is not: a client that probes
    * would take an answer in band for the word of a server of the other era.
    */
-  #fail(error: ValetkeyError, status: number, retryAfterMs?: number): void {
-    if (this.#over) return;
+  protected fail(error: ValetkeyError, status = error.status, retryAfterMs?: number): void {
+    if (this.over) return;
     error.flow ??= newId<FlowId>('flw');
     if (error.status >= 500) {
-      this.#deps.log.warn({ err: error, connector: this.#connector.id, flow: error.flow }, 'a call failed');
+      this.doors.log.warn({ err: error, connector: this.connector.id, flow: error.flow }, 'a call failed');
     }
     const envelope = this.#envelope as Envelope | undefined;
-    const inBand = status >= 500 && status !== 503 && envelope !== undefined && !HANDSHAKE.test(envelope.method);
+    const inBand = envelope !== undefined && !HANDSHAKE.test(envelope.method) && error.code !== 'session_unknown';
     const more = retryAfterMs === undefined ? {} : { retryAfterMs };
     const refusal = rpcFailure(error, envelope?.id ?? null, inBand ? 200 : status, more);
     this.output.answer(refusal.status, rpcError(refusal));
-    this.#done('error', error.code, error.flow);
+    this.finished('error', error.code, error.flow);
   }
 
-  #later<T>(promise: Promise<T>, then: (value: T) => void): void {
-    promise
-      .then((value) => {
-        if (!this.#over) then(value);
-      })
-      .catch((thrown: unknown) => {
-        const error = asValetkeyError(thrown);
-        this.#fail(error, error.status >= 500 ? error.status : 502);
-      });
+  protected timedOut(error: ValetkeyError): void {
+    this.#broken(error);
   }
 
-  #clientGone(): void {
-    if (this.#over) return;
-    // MCP 2026-07-28: closing the response cancels the request.
-    this.#exchange?.abort();
-    this.#done('cancelled');
+  get #endless(): boolean {
+    return this.#envelope.method === 'subscriptions/listen';
   }
 
-  /** Once a second while the call lasts. */
-  tick(): void {
-    if (this.#over) return;
-    const { output } = this;
-    const { timeoutSeconds } = this.#connector.document.limits;
-    this.#quiet++;
-    output.silent++;
-    if (output.waiting && ++output.stalled > 30) {
-      this.#exchange?.abort();
-      output.cut();
-      return this.#done('error', 'client_too_slow');
-    }
-    const patient = output.waiting || (output.stream && this.#endless);
-    if (this.#exchange !== undefined && !patient && this.#quiet > timeoutSeconds) {
-      return this.#broken(fail('egress_timeout', { message: `The service was silent for ${timeoutSeconds} seconds.` }));
-    }
-    if (output.stream && output.silent >= 15) output.keepAlive();
-  }
-
-  /** Ends a stream that would otherwise outlive the process. */
-  stop(): void {
-    if (this.#over || !this.output.stream) return;
-    this.#exchange?.abort();
-    this.output.end();
-    this.#done('ok');
+  protected get patient(): boolean {
+    return this.output.stream && this.#endless;
   }
 
   // 8. What happened, off the path.
-  #done(status: 'ok' | 'error' | 'refused' | 'cancelled', errorCode: string | null = null, flow?: string): void {
-    if (this.#over) return;
-    this.#over = true;
-    const { clock, traffic } = this.#deps;
-    const principal = this.#principal as Principal | undefined;
+  protected finished(
+    status: 'ok' | 'error' | 'refused' | 'cancelled',
+    errorCode: string | null = null,
+    flow?: string,
+  ): void {
+    if (this.over) return;
+    this.over = true;
+    const { clock, traffic } = this.doors;
+    const principal = this.principal as Principal | undefined;
     const envelope = this.#envelope as Envelope | undefined;
     traffic.record({
-      tenant: this.#connector.tenant,
+      tenant: this.connector.tenant,
       at: clock.now(),
-      connector: this.#connector.id,
+      connector: this.connector.id,
       user_id: principal?.user ?? null,
       client_id: principal?.client ?? null,
       method: envelope?.method ?? '',
@@ -478,7 +354,7 @@ export class Call implements ReplySink {
       upstream_ms: this.#upstreamMs === null ? null : Math.round(this.#upstreamMs),
       request_bytes: (this.#body as Buffer | undefined)?.length ?? 0,
       response_bytes: this.output.bytes,
-      address: this.#request.socket.remoteAddress ?? null,
+      address: this.request.socket.remoteAddress ?? null,
       flow: flow ?? null,
     });
   }

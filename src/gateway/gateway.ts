@@ -14,9 +14,10 @@ import type { Log } from '../log.ts';
 import type { ProtectedResource } from '../protected-resource/protected-resource.ts';
 import { answerDocument, mountMetadata } from '../protected-resource/routes.ts';
 import type { Web } from '../web/web.ts';
-import { Call, type CallDeps } from './call.ts';
+import { Call } from './call.ts';
 import { createPrompts } from './connect-prompt.ts';
 import { createCredentials, isCredentialRefusal, type ConnectionSource } from './credentials.ts';
+import type { Doors, Inbound } from './inbound.ts';
 import type { ListSeen } from './lists.ts';
 import { Output } from './output.ts';
 import { createRate } from './rate.ts';
@@ -62,9 +63,9 @@ export function createGateway(options: {
   const renewal = createRenewal({ kind });
   const rate = createRate();
   const traffic = createTraffic({ store: createStore(options.database), clock, log });
-  const open = new Set<Call | SessionRequest>();
+  const open = new Set<Inbound>();
   let idle: (() => void) | undefined;
-  const deps: CallDeps = {
+  const doors: Doors = {
     protectedResource,
     connectors,
     connections,
@@ -105,8 +106,8 @@ export function createGateway(options: {
     if (document !== undefined) return serveDocument(request, response, connector, document);
     const call =
       request.method === 'POST'
-        ? new Call(deps, request, response, connector, output)
-        : new SessionRequest(deps, request, response, connector, output);
+        ? new Call(doors, request, response, connector, output)
+        : new SessionRequest(doors, request, response, connector, output);
     open.add(call);
     response.once('close', () => {
       open.delete(call);
@@ -137,7 +138,7 @@ export function createGateway(options: {
   const stopSweep = clock.every(60_000, () => rate.sweep(clock.now()));
 
   async function upstreamFor(connector: Connector, principal: Principal): Promise<Parameters<typeof probe>[0]> {
-    const answer = await deps.credentials.get(connector, principal);
+    const answer = await doors.credentials.get(connector, principal);
     return {
       kind,
       connector,
@@ -150,7 +151,7 @@ export function createGateway(options: {
     async listTools(connector, principal) {
       const upstream = await upstreamFor(connector, principal);
       const tools = await listTools(upstream);
-      deps.listSeen(connector, principal, upstream.credential, tools);
+      doors.listSeen(connector, principal, upstream.credential, tools);
       return tools;
     },
     probe: async (connector, principal) => await probe(await upstreamFor(connector, principal)),
