@@ -6,7 +6,7 @@ import type { ApiTokenRow, IdentityStore } from './store.ts';
 import { toUser } from './users.ts';
 
 /** So that a leaked one is recognised by secret scanners. */
-export const API_TOKEN_PREFIX = 'vkt_';
+const API_TOKEN_PREFIX = 'vkt_';
 const USED_EVERY_MS = 60_000;
 
 export type ApiToken = {

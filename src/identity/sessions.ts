@@ -6,7 +6,7 @@ import { toUser } from './users.ts';
 
 const DAY = 86_400_000;
 export const SESSION_ABSOLUTE_MS = 30 * DAY;
-export const SESSION_IDLE_MS = 14 * DAY;
+const SESSION_IDLE_MS = 14 * DAY;
 /** Being seen is written down at most this often. */
 const SEEN_EVERY_MS = 60_000;
 

@@ -6,7 +6,7 @@ import { checkPassword, hashPassword } from './password.ts';
 import type { Role, User } from './principal.ts';
 import type { IdentityStore, UserRow } from './store.ts';
 
-export const INVITATION_MS = 7 * 86_400_000;
+const INVITATION_MS = 7 * 86_400_000;
 
 export type Users = {
   /**

@@ -7,7 +7,7 @@ import { fail } from '../errors.ts';
  * `["vk1", key id, tenant, row, field, generation]` in UTF-8: a value opens only where it was sealed.
  * test/vault/vectors.json has test vectors.
  */
-export const VERSION = 'vk1';
+const VERSION = 'vk1';
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
@@ -76,14 +76,14 @@ function decodeExactly(text: string): Buffer | undefined {
   return bytes.toString('base64url') === text ? bytes : undefined;
 }
 
-export function encrypt(key: Buffer, nonce: Buffer, aad: Buffer, plain: Uint8Array): Buffer {
+function encrypt(key: Buffer, nonce: Buffer, aad: Buffer, plain: Uint8Array): Buffer {
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(aad);
   return Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
 }
 
 /** Undefined for anything that does not authenticate. */
-export function decrypt(key: Buffer, nonce: Buffer, aad: Buffer, body: Buffer): Buffer | undefined {
+function decrypt(key: Buffer, nonce: Buffer, aad: Buffer, body: Buffer): Buffer | undefined {
   if (body.length < TAG_BYTES) return undefined;
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
   decipher.setAAD(aad);

@@ -252,6 +252,21 @@ describeStores('identity', (open, store) => {
     ]);
   });
 
+  it('changes a role, tells the listeners, and keeps an owner', async () => {
+    const { identity } = await start(await open());
+    const ada = await owner(identity);
+    const eve = await owner(identity, 'eve@example.com');
+    const changes: unknown[] = [];
+    identity.onUserChanged((tenant, id) => changes.push([tenant, id]));
+    await identity.users.setRole(DEFAULT_TENANT, eve.id, 'member');
+    expect(await identity.users.find(DEFAULT_TENANT, eve.id)).toMatchObject({ role: 'member' });
+    expect(changes).toEqual([[DEFAULT_TENANT, eve.id]]);
+    const last = identity.users.setRole(DEFAULT_TENANT, ada.id, 'member');
+    await expect(last).rejects.toMatchObject({ code: 'last_owner' });
+    const nobody = identity.users.setRole(DEFAULT_TENANT, 'usr_none' as UserId, 'owner');
+    await expect(nobody).rejects.toMatchObject({ code: 'not_found' });
+  });
+
   it('removes a person with their sessions and tokens', async () => {
     const database = await open();
     const { identity } = await start(database);
