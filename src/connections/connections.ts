@@ -24,6 +24,7 @@ import { createRegistrations, type Registrations } from './registration.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
 import { mountConnections } from './routes.ts';
 import { createSealing } from './sealing.ts';
+import { createSpool } from './spool.ts';
 import { createConnectionStore } from './store.ts';
 import { createSweep } from './sweep.ts';
 import { createTokenEndpoint } from './token-request.ts';
@@ -95,6 +96,8 @@ export function createConnections(options: {
   publicUrl: string;
   /** The address of the client-id metadata document when an operator hosts it elsewhere. */
   clientMetadataUrl?: string | undefined;
+  /** A folder of this process, on disk, for refreshed pairs that the store does not take. */
+  spoolDir?: string | undefined;
   /** See `createRefresh`; makes attempts that a crash left open on Postgres recoverable at once. */
   instance?: string | undefined;
   /** For drills: called at each named step of a refresh. */
@@ -142,6 +145,8 @@ export function createConnections(options: {
   const persist = createPersist({
     store,
     sealing,
+    spool: createSpool({ dir: options.spoolDir, sealing, log }),
+    connectorById,
     clock,
     log,
     onHeld: (row, held) => void live.put(row, held, connectorById(row.tenant, row.connector), live.version()),
@@ -224,6 +229,7 @@ export function createConnections(options: {
     live,
     refresh,
     revoke,
+    recoverSpooled: async () => await persist.recoverSpooled(),
     recoverStaged: async (minimumAgeMs) => await connect.recoverStaged(minimumAgeMs),
     clock,
     log,
@@ -346,6 +352,7 @@ export function createConnections(options: {
     },
     start: () => sweep.start(),
     async stop() {
+      persist.stop();
       await Promise.all([sweep.stop(), refresh.stop(), connect.settled()]);
       for (const end of ends) end();
     },

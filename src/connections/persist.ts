@@ -1,9 +1,11 @@
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import { asValetkeyError } from '../errors.ts';
+import type { ConnectorId, TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { aheadOfTime, backoffMs, type Connection, type Tokens } from './connection.ts';
 import type { Sealing } from './sealing.ts';
+import type { Spool } from './spool.ts';
 import type { ConnectionStore } from './store.ts';
 import type { TokenAnswer } from './token-answer.ts';
 
@@ -18,13 +20,21 @@ export type Persist = {
     held: Tokens,
     answer: TokenAnswer,
     sentAt: number,
-    connector: Connector,
+    connector: Connector | undefined,
   ): Promise<Connection | undefined>;
+  /** Pairs that an earlier run could only spool, before anyone presents their predecessors again. */
+  recoverSpooled(): Promise<number>;
+  /** From now on a pair that is safe in the spool does not hold anything up, and one that is not does so for a minute. */
+  stop(): void;
 };
+
+const HOLD_UP_MS = 60_000;
 
 export function createPersist(options: {
   store: ConnectionStore;
   sealing: Sealing;
+  spool: Spool;
+  connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
   clock: Clock;
   log: Log;
   /** The credential is good although it is not stored yet: whoever waits may have it. */
@@ -32,67 +42,101 @@ export function createPersist(options: {
   /** Tokens that nobody will use: a disconnect was faster. */
   onLate: (row: Connection, tokens: Tokens) => Promise<void>;
 }): Persist {
-  const { store, sealing, clock, log } = options;
+  const { store, sealing, spool, clock, log } = options;
+  let stopBy: number | undefined;
+
+  const refreshed: Persist['refreshed'] = async (row, attempt, held, answer, sentAt, connector) => {
+    const settings = connector?.oauth?.refreshToken;
+    // Absent, empty or null: the old one goes on (RFC 6749 §6).
+    const refreshToken = answer.refreshToken ?? held.refresh_token;
+    const fields = { ...held.fields };
+    for (const name of connector?.oauth?.fields ?? []) {
+      const value = answer.members[name];
+      if (typeof value === 'string' || typeof value === 'number') fields[name] = String(value);
+    }
+    const tokens: Tokens = { access_token: answer.accessToken, refresh_token: refreshToken, fields };
+    const generation = row.generation + 1;
+    const next: Connection = {
+      ...row,
+      generation,
+      status: 'connected',
+      issuedAt: sentAt,
+      expiresAt: answer.expiresAt,
+      grantExpiresAt: answer.grantExpiresAt ?? row.grantExpiresAt,
+      scopesGranted: answer.scopes ?? row.scopesGranted,
+    };
+    let spooled = false;
+    for (let failures = 0; ; failures += 1) {
+      try {
+        const committed = await store.commitRefresh(
+          row,
+          attempt,
+          {
+            sealed: await sealing.sealTokens(row, generation, tokens),
+            generation,
+            issuedAt: sentAt,
+            expiresAt: next.expiresAt,
+            grantExpiresAt: next.grantExpiresAt,
+            nextRefreshAt:
+              next.expiresAt === null
+                ? null
+                : aheadOfTime({
+                    from: sentAt,
+                    expiresAt: next.expiresAt,
+                    bufferMs: (settings?.bufferTime ?? 300) * 1_000,
+                    jitter: Math.random(),
+                  }),
+            scopesGranted: next.scopesGranted,
+          },
+          clock.now(),
+        );
+        const current = await store.find(row.tenant, row.id);
+        if (spooled) spool.remove(attempt);
+        if (committed) return current ?? next;
+        if (current !== undefined && current.status !== 'revoked') return current;
+        await options.onLate(row, tokens);
+        return undefined;
+      } catch (thrown) {
+        if (failures === 0) {
+          options.onHeld(next, tokens);
+          spooled = await spool.write(row, attempt, answer, sentAt);
+        }
+        log.error(
+          { err: asValetkeyError(thrown), connection: row.id, failures },
+          'a refreshed credential is not stored yet',
+        );
+        if (stopBy !== undefined && (spooled || clock.monotonic() > stopBy)) throw thrown;
+        await clock.sleep(backoffMs(Math.min(failures, 3), 250, Math.random()));
+      }
+    }
+  };
 
   return {
-    async refreshed(row, attempt, held, answer, sentAt, connector) {
-      const settings = connector.oauth?.refreshToken;
-      // Absent, empty or null: the old one goes on (RFC 6749 §6).
-      const refreshToken = answer.refreshToken ?? held.refresh_token;
-      const fields = { ...held.fields };
-      for (const name of connector.oauth?.fields ?? []) {
-        const value = answer.members[name];
-        if (typeof value === 'string' || typeof value === 'number') fields[name] = String(value);
-      }
-      const tokens: Tokens = { access_token: answer.accessToken, refresh_token: refreshToken, fields };
-      const generation = row.generation + 1;
-      const next: Connection = {
-        ...row,
-        generation,
-        status: 'connected',
-        issuedAt: sentAt,
-        expiresAt: answer.expiresAt,
-        grantExpiresAt: answer.grantExpiresAt ?? row.grantExpiresAt,
-        scopesGranted: answer.scopes ?? row.scopesGranted,
-      };
-      for (let failures = 0; ; failures += 1) {
-        try {
-          const committed = await store.commitRefresh(
+    refreshed,
+    async recoverSpooled() {
+      let recovered = 0;
+      for (const { tenant, id, generation, attempt, answer, sentAt } of await spool.all()) {
+        const row = await store.find(tenant, id);
+        if (row !== undefined && row.generation === generation && row.sealed !== null) {
+          await refreshed(
             row,
             attempt,
-            {
-              sealed: await sealing.sealTokens(row, generation, tokens),
-              generation,
-              issuedAt: sentAt,
-              expiresAt: next.expiresAt,
-              grantExpiresAt: next.grantExpiresAt,
-              nextRefreshAt:
-                next.expiresAt === null
-                  ? null
-                  : aheadOfTime({
-                      from: sentAt,
-                      expiresAt: next.expiresAt,
-                      bufferMs: (settings?.bufferTime ?? 300) * 1_000,
-                      jitter: Math.random(),
-                    }),
-              scopesGranted: next.scopesGranted,
-            },
-            clock.now(),
+            await sealing.openTokens(row),
+            answer,
+            sentAt,
+            options.connectorById(tenant, row.connector),
           );
-          const current = await store.find(row.tenant, row.id);
-          if (committed) return current ?? next;
-          if (current !== undefined && current.status !== 'revoked') return current;
-          await options.onLate(row, tokens);
-          return undefined;
-        } catch (thrown) {
-          if (failures === 0) options.onHeld(next, tokens);
-          log.error(
-            { err: asValetkeyError(thrown), connection: row.id, failures },
-            'a refreshed credential is not stored yet',
-          );
-          await clock.sleep(backoffMs(Math.min(failures, 3), 250, Math.random()));
+          recovered += 1;
+        } else if (row?.status === 'revoked') {
+          const { accessToken: access_token, refreshToken: refresh_token } = answer;
+          await options.onLate(row, { access_token, refresh_token, fields: {} });
         }
+        spool.remove(attempt);
       }
+      return recovered;
+    },
+    stop() {
+      stopBy = clock.monotonic() + HOLD_UP_MS;
     },
   };
 }

@@ -26,6 +26,7 @@ export function createSweep(options: {
   live: LiveCredentials;
   refresh: Refresh;
   revoke: { run(): Promise<void> };
+  recoverSpooled: () => Promise<number>;
   recoverStaged: (minimumAgeMs: number) => Promise<number>;
   clock: Clock;
   log: Log;
@@ -71,6 +72,8 @@ export function createSweep(options: {
 
   async function settleLeftovers(): Promise<void> {
     try {
+      // First of all: these pairs exist nowhere else, and presenting their predecessors would end the grants.
+      await options.recoverSpooled();
       // A younger answer may be in the hands of another process.
       await options.recoverStaged(options.exclusive ? 0 : STAGED_MS);
       // Where somebody else may be at work on one, the refresh itself waits for the deadline.
@@ -101,7 +104,7 @@ export function createSweep(options: {
     async stop() {
       end?.();
       await running;
-      await writeUses();
+      await writeUses().catch((error: unknown) => log.warn({ err: error }, 'the last uses could not be written'));
     },
   };
 }

@@ -106,6 +106,7 @@ export async function openHouse(
     publicUrl,
     clientMetadataUrl: options.clientMetadataUrl,
     instance: options.instance,
+    spoolDir: join(dataDir, 'spool'),
     onStep: options.onStep === undefined ? undefined : (step) => options.onStep?.(step),
   });
 

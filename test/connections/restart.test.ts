@@ -1,3 +1,5 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { movableClock } from '../../src/clock.ts';
 import type { Step } from '../../src/connections/refresh.ts';
@@ -14,9 +16,11 @@ describeStores(
     let service: TestServer;
     const houses: House[] = [];
     let stopAt: Step | undefined;
+    let refuseCommits = false;
 
     beforeEach(async () => {
       stopAt = undefined;
+      refuseCommits = false;
       service = await createTestServer({
         mode: 'oauth-dcr',
         port: 0,
@@ -38,10 +42,21 @@ describeStores(
         dataDir: await store.dataDir(),
         database: await database,
         ...(instance === undefined ? {} : { instance }),
-        onStep: (step) => (step === stopAt ? new Promise<void>(() => undefined) : undefined),
+        onStep: (step) => {
+          if (step === 'before_commit' && refuseCommits) refuse(house);
+          return step === stopAt ? new Promise<void>(() => undefined) : undefined;
+        },
       });
       houses.push(house);
       return house;
+    }
+    /** Writes to connections fail as long as it is wanted. */
+    function refuse({ database: { query } }: House): void {
+      const original = query.updateTable.bind(query);
+      (query as { updateTable: unknown }).updateTable = (table: 'connections') => {
+        if (refuseCommits) throw new Error('disk full');
+        return original(table);
+      };
     }
     async function connected(house: House): Promise<{ connector: Connector; alice: Person }> {
       const connector = await house.put({ name: 'practice', url: service.mcpUrl, auth: { type: 'oauth2' } });
@@ -112,6 +127,30 @@ describeStores(
         await second.connections.stop();
       });
     }
+
+    it('that the store would not take until the stop is taken from the spool at the next start', async () => {
+      const first = await start(open(), 'one');
+      const { connector, alice } = await connected(first);
+      clock.move(301_000);
+      refuseCommits = true;
+      void first.connections.credential(connector, alice.principal);
+      await vi.waitFor(async () => expect(await readdir(join(first.dataDir, 'spool'))).toHaveLength(1));
+      const [file = ''] = await readdir(join(first.dataDir, 'spool'));
+      expect(await readFile(join(first.dataDir, 'spool', file), 'utf8')).not.toMatch(/pat_|prt_/);
+      // What is held is served meanwhile.
+      const held = await first.token(connector, alice);
+      await first.connections.stop();
+      refuseCommits = false;
+      await service.control.setPolicy({ rotation: 'strict' });
+
+      const second = await start(store.restart(), 'one');
+      second.connections.start();
+      await vi.waitFor(async () => expect(await status(second, connector, alice)).toMatchObject({ generation: 2 }));
+      expect(await second.token(found(second, connector), alice)).toBe(held);
+      await second.connections.stop();
+      expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated']);
+      expect(await readdir(join(first.dataDir, 'spool'))).toEqual([]);
+    });
 
     it('under way is waited for when the gateway stops', async () => {
       const house = await start();
