@@ -11,6 +11,8 @@ export interface Profile {
   authorize(authorizationUrl: string): Promise<View[]>;
   /** Opens a page of ours and walks until `until` holds. */
   visit(url: string, options: WalkOptions): Promise<View[]>;
+  /** What the browser complained about on pages of the site it began at: refused by a policy, failed to load. */
+  complaints: string[];
   close(): Promise<void>;
 }
 
@@ -25,8 +27,14 @@ function callbackOf(authorizationUrl: string): WalkOptions['until'] {
 export async function openProfile(browser: Browser, person: Person): Promise<Profile> {
   const context = await browser.newContext();
   context.setDefaultTimeout(15_000);
+  const complaints: string[] = [];
   async function visit(url: string, options: WalkOptions) {
+    const { origin } = new URL(url);
     const page = await context.newPage();
+    page.on('console', (message) => {
+      if (message.type() !== 'error' || !page.url().startsWith(origin)) return;
+      complaints.push(`${page.url()}: ${message.text()}`);
+    });
     try {
       return await signInAndConsent(page, url, person, options);
     } finally {
@@ -36,6 +44,7 @@ export async function openProfile(browser: Browser, person: Person): Promise<Pro
   return {
     person,
     visit,
+    complaints,
     authorize: (url) => visit(url, { until: callbackOf(url) }),
     close: () => context.close(),
   };
@@ -51,6 +60,7 @@ export function plainProfile(person: Person): Profile {
   return {
     person,
     visit,
+    complaints: [],
     authorize: (url) => visit(url, { until: callbackOf(url) }),
     close: async () => undefined,
   };

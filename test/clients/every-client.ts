@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { Profile } from '../browser/profile.ts';
 import { startBrowserScript } from './browser-script.ts';
 import { runInspector } from './inspector.ts';
@@ -21,6 +21,7 @@ export function everyClientMeets(arrange: () => Promise<Meeting>): void {
     meeting = await arrange();
   });
   afterAll(() => meeting?.close());
+  afterEach(() => expect(meeting.profile.complaints).toEqual([]));
 
   it.each(['legacy', 'modern'] as const)('lets the SDK client of the %s era sign in and call', async (era) => {
     const { client, close, opened } = await connectSdkClient({
