@@ -8,12 +8,13 @@ import type { Secret } from '../secret.ts';
 import { createCatalogue, type Catalogue } from './catalogue.ts';
 import type { Connector, ConnectorDocument } from './connector.ts';
 import type { Credential } from './credential.ts';
+import { createDeclare, nameOf, type Stored } from './declare.ts';
 import { secretFields } from './plain-secrets.ts';
 import type { Providers } from './provider.ts';
 import { createRegistry } from './registry.ts';
 import { clientSecret, missingOf, staticCredential, type Missing } from './static-credential.ts';
 import { createStore, type ConnectorRow } from './store.ts';
-import { mergeDocument, openSecrets, prepare, sealSecrets, type PlainSecrets, type Sealer } from './write.ts';
+import { mergeDocument, openSecrets, prepare, sealSecrets, type Sealer } from './write.ts';
 
 /** Who changes something, as the audit names actors: `user:<id>`, `admin-token`, `file`. */
 export type Actor = string;
@@ -114,7 +115,6 @@ export async function createConnectors(options: {
     return registry.byId(row.tenant, row.id);
   }
 
-  type Stored = { row: ConnectorRow; document: ConnectorDocument; secrets: PlainSecrets };
   async function stored(tenant: TenantId, name: string): Promise<Stored | undefined> {
     const row = await store.byName(tenant, name);
     return row === undefined ? undefined : { row, document: row.document, secrets: await openSecrets(vault, row) };
@@ -179,11 +179,6 @@ export async function createConnectors(options: {
     return before;
   }
 
-  const nameOf = (input: unknown): string => {
-    const name = typeof input === 'object' && input !== null ? (input as { name?: unknown }).name : undefined;
-    return typeof name === 'string' ? name : '';
-  };
-
   /** What a `put` replaces, and its document with the name of the address filled in. */
   async function replaced(
     tenant: TenantId,
@@ -201,16 +196,6 @@ export async function createConnectors(options: {
     }
     if (before !== undefined) mayChange(before, ifRevision);
     return { before, named };
-  }
-
-  async function declareOne(tenant: TenantId, input: unknown): Promise<void> {
-    const before = await stored(tenant, nameOf(input));
-    if (before !== undefined && before.row.source === 'file') {
-      const next = prepare(input, before, { providers, checkUrl });
-      // Same content, same revision: a restart changes nothing.
-      if (same(next.document, before.document) && same(next.secrets, before.secrets)) return;
-    }
-    await write(tenant, before, input, 'file', 'file');
   }
 
   return {
@@ -243,32 +228,13 @@ export async function createConnectors(options: {
       const { before, named } = await replaced(tenant, name, input, ifRevision);
       return prepare(named, before, { providers, checkUrl }).document;
     },
-    async declare(tenant, documents) {
-      const names = new Set<string>();
-      for (const [index, input] of documents.entries()) {
-        const name = nameOf(input);
-        try {
-          prepare(input, await stored(tenant, name), { providers, checkUrl });
-        } catch (error) {
-          if (error instanceof Error) error.message = `connectors[${index}]: ${error.message}`;
-          throw error;
-        }
-        if (names.has(name)) {
-          throw fail('connector_invalid', { message: `connectors[${index}]: ${name} is declared twice.` });
-        }
-        names.add(name);
-      }
-      for (const input of documents) await declareOne(tenant, input);
-      for (const connector of registry.list(tenant)) {
-        if (connector.source !== 'file' || names.has(connector.name)) continue;
-        // A file that is missing by accident must not end connections: the connector is kept, switched off, and
-        // from now on the API may switch it on again or remove it.
-        const before = await stored(tenant, connector.name);
-        if (before === undefined) continue;
-        await write(tenant, before, { ...before.document, active: false }, 'file', 'api');
-        log.warn({ tenant, connector: connector.name }, 'a connector is no longer declared; it was switched off');
-      }
-    },
+    declare: createDeclare({
+      log,
+      list: (tenant) => registry.list(tenant),
+      stored,
+      prepare: (input, before) => prepare(input, before, { providers, checkUrl }),
+      write: async (tenant, before, input, source) => await write(tenant, before, input, 'file', source),
+    }),
     staticCredential(connector) {
       const held = credentials.get(connector.id);
       if (held !== undefined) return held;
@@ -297,18 +263,4 @@ export async function createConnectors(options: {
       unsubscribeSecrets();
     },
   };
-}
-
-function same(a: unknown, b: unknown): boolean {
-  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, item]) => [name, sorted(item)]),
-  );
 }

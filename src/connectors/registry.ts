@@ -28,6 +28,7 @@ export function createRegistry(options: {
   const { store, log, changed } = options;
   const byName = new Map<TenantId, Map<string, Connector>>();
   const byId = new Map<ConnectorId, Connector>();
+  const inOrder = new Map<TenantId, Connector[]>();
 
   function compile(row: ConnectorRow): Connector {
     const { sealed: _, ...plain } = row;
@@ -60,6 +61,7 @@ export function createRegistry(options: {
     byId.set(row.id, connector);
     const names = byName.get(row.tenant) ?? new Map<string, Connector>();
     byName.set(row.tenant, names.set(row.name, connector));
+    inOrder.delete(row.tenant);
     changed(row.id, connector);
   }
 
@@ -69,6 +71,7 @@ export function createRegistry(options: {
     byId.delete(id);
     const names = byName.get(known.tenant);
     if (names?.get(known.name)?.id === id) names.delete(known.name);
+    inOrder.delete(known.tenant);
     changed(id, undefined);
   }
 
@@ -78,7 +81,14 @@ export function createRegistry(options: {
       const found = byId.get(id);
       return found?.tenant === tenant ? found : undefined;
     },
-    list: (tenant) => [...(byName.get(tenant)?.values() ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    list(tenant) {
+      let list = inOrder.get(tenant);
+      if (list === undefined) {
+        list = [...(byName.get(tenant)?.values() ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1));
+        inOrder.set(tenant, list);
+      }
+      return [...list];
+    },
     tenants: () => [...byName.keys()],
     async refresh(tenant, id) {
       const row = await store.byId(tenant, id);

@@ -80,7 +80,7 @@ export async function openHouse(verify: VerifyToken = () => Promise.resolve(unde
     web,
     publicUrl,
   });
-  const kind = createMcpKind({ egress });
+  const kind = createMcpKind({ egress, clock });
   const upstreamOf = async (connector: Parameters<typeof connectors.missing>[0]) => ({
     kind,
     connector,

@@ -23,37 +23,38 @@ afterAll(async () => {
   await gateway.close();
 });
 
-for (const file of readdirSync(folder).filter((name) => name.endsWith('.txt'))) {
-  const { title, ...script } = parseScript(readFileSync(join(folder, file), 'utf8'));
-  // Each step is a process of its own, and there may be little machine for them.
-  test.concurrent(title, { timeout: 120_000 }, async ({ expect }) => {
-    const cwd = await mkdtemp(join(tmpdir(), 'valetkey-cli-'));
-    try {
-      const values = {
-        url: gateway.publicUrl,
-        token: ADMIN_TOKEN,
-        service: service.mcpUrl,
-        secret: service.credentials.tokens['alice'] ?? '',
-      };
-      for (const [name, text] of script.files) await writeFile(join(cwd, name), fill(text, values));
-      for (const step of script.steps) {
-        const args = step.args.map((word) => fill(word, values));
-        // `env NAME=value …` before the command, as a shell would take it.
-        const settings: Record<string, string> = { VALETKEY_URL: values.url, VALETKEY_TOKEN: ADMIN_TOKEN };
-        while (/^[A-Z_]+=/.test(args[0] ?? '')) {
-          const [name = '', ...value] = (args.shift() ?? '').split('=');
-          if (value.join('=') === '') delete settings[name];
-          else settings[name] = value.join('=');
-        }
-        const ended = await run(args, { cwd, env: settings, stdin: fill(step.stdin, values) });
-        const shown = `${file}:${step.line}\n${ended.stdout}\n${ended.stderr}`;
-        expect({ code: ended.code, shown }).toEqual({ code: step.code, shown });
-        for (const line of step.out) expect(ended.stdout).toMatch(pattern(line, values));
-        for (const line of step.err) expect(ended.stderr).toMatch(pattern(line, values));
-        for (const text of step.without) expect(`${ended.stdout}${ended.stderr}`).not.toContain(fill(text, values));
+const scripts = readdirSync(folder)
+  .filter((name) => name.endsWith('.txt'))
+  .map((file) => ({ file, ...parseScript(readFileSync(join(folder, file), 'utf8')) }));
+
+// Each step is a process of its own, and there may be little machine for them.
+test.concurrent.for(scripts)('$title', { timeout: 120_000 }, async (script, { expect }) => {
+  const cwd = await mkdtemp(join(tmpdir(), 'valetkey-cli-'));
+  try {
+    const values = {
+      url: gateway.publicUrl,
+      token: ADMIN_TOKEN,
+      service: service.mcpUrl,
+      secret: service.credentials.tokens['alice'] ?? '',
+    };
+    for (const [name, text] of script.files) await writeFile(join(cwd, name), fill(text, values));
+    for (const step of script.steps) {
+      const args = step.args.map((word) => fill(word, values));
+      // `env NAME=value …` before the command, as a shell would take it.
+      const settings: Record<string, string> = { VALETKEY_URL: values.url, VALETKEY_TOKEN: ADMIN_TOKEN };
+      while (/^[A-Z_]+=/.test(args[0] ?? '')) {
+        const [name = '', ...value] = (args.shift() ?? '').split('=');
+        if (value.join('=') === '') delete settings[name];
+        else settings[name] = value.join('=');
       }
-    } finally {
-      await rm(cwd, { recursive: true, force: true });
+      const ended = await run(args, { cwd, env: settings, stdin: fill(step.stdin, values) });
+      const shown = `${script.file}:${step.line}\n${ended.stdout}\n${ended.stderr}`;
+      expect({ code: ended.code, shown }).toEqual({ code: step.code, shown });
+      for (const line of step.out) expect(ended.stdout).toMatch(pattern(line, values));
+      for (const line of step.err) expect(ended.stderr).toMatch(pattern(line, values));
+      for (const text of step.without) expect(`${ended.stdout}${ended.stderr}`).not.toContain(fill(text, values));
     }
-  });
-}
+  } finally {
+    await rm(cwd, { recursive: true, force: true });
+  }
+});

@@ -217,13 +217,12 @@ describeStores('connectors', (open, store) => {
     expect(found.map(({ revision }) => revision)).toEqual([2]);
     const [credential] = await Promise.all(found.map((one) => connectors.staticCredential(one)));
     expect(credential?.fields['token']?.unwrap()).toBe('rotated');
-    for (const change of [
-      connectors.put(tenant, 'files', files, 'a'),
-      connectors.patch(tenant, 'files', { title: 'x' }, 'a'),
-      connectors.remove(tenant, 'files', 'a'),
-    ]) {
-      await expect(change).rejects.toMatchObject({ code: 'connector_declared' });
-    }
+    const changes = [
+      () => connectors.put(tenant, 'files', files, 'a'),
+      () => connectors.patch(tenant, 'files', { title: 'x' }, 'a'),
+      () => connectors.remove(tenant, 'files', 'a'),
+    ];
+    for (const change of changes) await expect(change()).rejects.toMatchObject({ code: 'connector_declared' });
   });
 
   it('writes no declared connector when one of them is wrong', async () => {
@@ -317,6 +316,17 @@ describeStores('connectors', (open, store) => {
     expect(seen).toEqual([`${made.id} 1`, `${made.id} removed`]);
     const remade = await connectors.create(tenant, document(), 'a');
     expect(await connectors.catalogue.tools(remade, 'usr_1')).toBeUndefined();
+  });
+
+  it('replicas that start together declare the same once', { skip: store.kind === 'sqlite' }, async () => {
+    const replicas = [await build(), await build(await store.replica()), await build(await store.replica())];
+    const declared = Array.from({ length: 5 }, (_, index) =>
+      document({ name: `files-${index}`, auth: { type: 'bearer', token: `t${index}` } }),
+    );
+    await Promise.all(replicas.map(({ connectors }) => connectors.declare(tenant, declared)));
+    const { query } = await open();
+    const rows = await query.selectFrom('connectors').select(['name', 'source']).orderBy('name').execute();
+    expect(rows).toEqual(declared.map(({ name }) => ({ name, source: 'file' })));
   });
 
   it('another process sees the change', { skip: store.kind === 'sqlite' }, async () => {
