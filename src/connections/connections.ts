@@ -69,6 +69,8 @@ export type Connections = CredentialSource & {
   connectStep(step: { connector: Connector; user: UserId; flow: FlowId; returnTo: string }): Promise<string | null>;
   /** Settles what a stop left behind, then renews ahead of time and cleans up every five seconds. */
   start(): void;
+  /** Resolves when no round of cleaning and renewing is running. */
+  idle(): Promise<void>;
   /** Resolves when exchanges in flight have been answered and stored. */
   stop(): Promise<void>;
 };
@@ -351,6 +353,7 @@ export function createConnections(options: {
       return url.slice(publicUrl.length);
     },
     start: () => sweep.start(),
+    idle: async () => await sweep.idle(),
     async stop() {
       persist.stop();
       await Promise.all([sweep.stop(), refresh.stop(), connect.settled()]);

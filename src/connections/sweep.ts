@@ -16,7 +16,8 @@ const STAGED_MS = 60_000;
 export type Sweep = {
   /** Attempts and answers that a stop left behind, then a round every five seconds. */
   start(): void;
-  round(): Promise<void>;
+  /** Resolves when no round is running. */
+  idle(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -94,7 +95,7 @@ export function createSweep(options: {
   }
 
   return {
-    round,
+    idle: async () => await running,
     start() {
       running = settleLeftovers().finally(() => {
         running = undefined;
