@@ -40,7 +40,7 @@ export function toRecord(model: string, id: string, payload: AdapterPayload, exp
   };
 }
 
-export function fromRecord(record: StoredRecord, id: string): AdapterPayload | undefined {
+function fromRecord(record: StoredRecord, id: string): AdapterPayload | undefined {
   const text = SEALED.has(record.model) ? openBy(id, record.model, record.payload) : record.payload;
   if (text === undefined) return undefined;
   const payload = JSON.parse(text) as AdapterPayload;

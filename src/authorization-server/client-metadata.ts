@@ -19,7 +19,7 @@ export type ClientMetadata = {
 
 export type AuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post';
 
-const MAX_REDIRECTS = 20;
+const MAX_REDIRECTS = 10;
 const NAME_LENGTH = 64;
 const GRANTS = ['authorization_code', 'refresh_token'];
 

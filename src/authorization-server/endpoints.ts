@@ -18,6 +18,8 @@ import type { RegistrationAnswer } from './registration.ts';
 import type { Targets } from './resources.ts';
 
 const MAX_BODY = 64 * 1024;
+/** An authorization request is kept while its person answers. */
+const MAX_REQUEST = 8 * 1024;
 
 export type EndpointOptions = {
   web: Web;
@@ -118,8 +120,16 @@ export function mountEndpoints(options: EndpointOptions): void {
     void engine(request, response);
   }
 
+  function admit(request: IncomingMessage, size: number): void {
+    if (authorizeWait(clientAddress(request)) > 0) throw fail('too_many_requests');
+    if (size > MAX_REQUEST) {
+      throw fail('invalid_request', { message: `The authorization request is longer than ${MAX_REQUEST} bytes.` });
+    }
+  }
+
   async function pushed(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readBody(request);
+    admit(request, body.length);
     const form = authorizationParameters(new URLSearchParams(body.toString('utf8')), targets);
     const bytes = Buffer.from(form.toString());
     const { method, url, socket, httpVersion, headers } = request;
@@ -156,7 +166,7 @@ export function mountEndpoints(options: EndpointOptions): void {
   async function route(request: IncomingMessage, response: ServerResponse, path: string, query: string): Promise<void> {
     const name = path.slice('/oauth/'.length);
     if (name === 'authorize' && (request.method === 'GET' || request.method === 'HEAD')) {
-      if (authorizeWait(clientAddress(request)) > 0) throw fail('too_many_requests');
+      admit(request, query.length);
       const parameters = authorizationParameters(new URLSearchParams(query), targets);
       request.url = `/oauth/authorize?${parameters.toString()}`;
       for (const [header, value] of Object.entries(PAGE_HEADERS)) response.setHeader(header, value);

@@ -5,7 +5,7 @@ import { isLoopbackRedirect, isWebRedirect } from './redirects.ts';
 import type { StoredConsent } from './store.ts';
 
 /** Where the code goes, in the words that a person can judge by: the host, or the scheme of a program. */
-export function receiver(redirect: string): string {
+function receiver(redirect: string): string {
   const url = new URL(redirect);
   return isWebRedirect(redirect) || isLoopbackRedirect(redirect) ? url.host : url.protocol.slice(0, -1);
 }

@@ -16,6 +16,7 @@ const KNOWN_SCHEMES = new Set([
   'goose:',
 ]);
 
+const MAX_LENGTH = 1_000;
 const REVERSE_DOMAIN = /^[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:$/;
 
 function isLoopbackHost(hostname: string): boolean {
@@ -38,7 +39,7 @@ export function isWebRedirect(uri: string): boolean {
 
 /** Why a redirect URI cannot be registered, or undefined. OAuth 2.1 §2.3.1, RFC 8252 §7. */
 export function redirectFault(uri: unknown): string | undefined {
-  if (typeof uri !== 'string' || uri.length > 2_000) return 'not a URI';
+  if (typeof uri !== 'string' || uri.length > MAX_LENGTH) return 'not a URI';
   // oxlint-disable-next-line no-control-regex
   if (/[\u0000-\u0020\u007f-\u009f\\\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]/u.test(uri)) {
     return 'a character that URIs do not have';

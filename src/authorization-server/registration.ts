@@ -8,7 +8,7 @@ import type { Store } from './store.ts';
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 /** A client that nobody has allowed anything goes after this time. */
-export const UNUSED_CLIENT_MS = 7 * DAY;
+const UNUSED_CLIENT_MS = 7 * DAY;
 /** One that somebody has allowed something outlives every token of its grants (180 days). */
 export const USED_CLIENT_MS = 400 * DAY;
 

@@ -12,7 +12,7 @@ export const CODE_SECONDS = 60;
 export const GRANT_SECONDS = 180 * 24 * 3_600;
 const REFRESH_IDLE_SECONDS = 60 * 24 * 3_600;
 /** Within it every use of a refresh token gets the answer that the first one got. */
-export const SUCCESSOR_WINDOW_MS = 30_000;
+const SUCCESSOR_WINDOW_MS = 30_000;
 /** How long what was spent is kept. Replays of codes are told by it; those of refresh tokens at any time. */
 const SPENT_MS = 3_600_000;
 
@@ -91,6 +91,7 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
 
   /** RFC 8707 §2.2: a later request may name the granted resource or none. */
   function checkResource(ctx: KoaContextWithOIDC, granted: string): void {
+    if (targets.find(granted) === undefined) throw new errors.InvalidTarget('the connector is not there any more');
     const presented = ctx.oidc.params?.['resource'];
     if (presented === undefined) return;
     const target = typeof presented === 'string' ? targets.named(presented) : undefined;
@@ -100,7 +101,7 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
     }
   }
 
-  /** Narrows to known scopes; a scope beyond the grant is refused, one that nobody knows is dropped. */
+  /** What is asked for beyond the grant is dropped (RFC 6749 §6); the answer says what is left. */
   function narrow(ctx: KoaContextWithOIDC, granted: string): string {
     const presented = ctx.oidc.params?.['scope'];
     if (typeof presented !== 'string' || presented === '') return granted;

@@ -368,6 +368,19 @@ describe('a flood of authorization requests', () => {
   });
 });
 
+describe('an authorization request beyond reason', () => {
+  it('is refused and not kept, pushed or not', async () => {
+    const state = 's'.repeat(9_000);
+    const browser = await gateway.browser();
+    const answer = await browser.fetch(authorizeUrl(gateway, client, { state }));
+    expect(answer.status).toBe(400);
+    expect(answer.headers.get('location')).toBeNull();
+    expect(JSON.parse(answer.text)).toMatchObject({ error: 'invalid_request' });
+    expect((await post(gateway, '/oauth/par', { client_id: client, state })).status).toBe(400);
+    expect(browser.cookies.size).toBe(0);
+  });
+});
+
 describe('behind a proxy that ends TLS', () => {
   it('every address and cookie follows the public URL, whatever the request says', async () => {
     const publicUrl = 'https://keys.example';

@@ -207,6 +207,15 @@ describeStores('the token endpoint', (open, stores) => {
     expect(origin.body['scope']).toBe('mcp');
   });
 
+  it('refreshes for no connector that is gone, and goes on when it is back', async () => {
+    const gateway = await start();
+    const { client, tokens } = await signedInClient(gateway);
+    gateway.connectors.delete('alpha');
+    expect((await refresh(gateway, client, tokens.refresh_token)).body['error']).toBe('invalid_target');
+    gateway.connectors.add('alpha');
+    expect((await refresh(gateway, client, tokens.refresh_token)).status).toBe(200);
+  });
+
   it('ends a chain that is idle for 60 days, and any after 180', async () => {
     const gateway = await start();
     const day = 86_400_000;
