@@ -133,7 +133,7 @@ export function connectorCommands(program: Command, terminal: Terminal): void {
         );
       }
       if (first['source'] === 'catalogue') terminal.err(`note: as listed ${String(first['fetchedAt'])}`);
-      if (missing !== null) terminal.err(`note: ${missing.message}\nhint: ${missing.hint}`);
+      if (missing !== null) terminal.err(`note: ${plain(missing.message)}\nhint: ${plain(missing.hint)}`);
     });
 }
 

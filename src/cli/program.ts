@@ -7,7 +7,7 @@ import { connectorCommands } from './connectors.ts';
 import { demoCommand } from './demo.ts';
 import { loginCommands } from './login.ts';
 import { serveCommand } from './serve.ts';
-import { CliFailure, type Terminal } from './terminal.ts';
+import { CliFailure, plain, type Terminal } from './terminal.ts';
 import { testServerCommand } from './test-server.ts';
 import { userCommands } from './users.ts';
 
@@ -54,11 +54,11 @@ function inherit(command: Command): void {
 
 function report(thrown: unknown, terminal: Terminal): number {
   if (thrown instanceof CliFailure) {
-    terminal.err(`error: ${thrown.message}\nhint: ${thrown.hint}`);
+    terminal.err(`error: ${plain(thrown.message)}\nhint: ${plain(thrown.hint)}`);
     return thrown.exitCode;
   }
   const error = asValetkeyError(thrown);
-  terminal.err(`error: ${error.message} (${error.code})\nhint: ${error.hint}`);
+  terminal.err(`error: ${plain(error.message)} (${error.code})\nhint: ${plain(error.hint)}`);
   if (error.code === 'internal' && error.cause instanceof Error) terminal.err(error.cause.stack ?? error.cause.message);
   return 1;
 }

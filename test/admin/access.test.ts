@@ -202,6 +202,12 @@ describe('a body that is not what it should be changes nothing and is explained'
     expect((await post('{}', { 'content-type': 'text/plain' })).body).toMatchObject({ code: 'unsupported_media_type' });
     expect((await post('{')).body).toMatchObject({ code: 'invalid_request' });
     expect((await post('x'.repeat(1_100_000))).body).toMatchObject({ code: 'payload_too_large' });
+    const bytes = await fetch(`${house.url}/api/v1/connectors`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${owner.token}`, 'content-type': 'application/json' },
+      body: Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]),
+    });
+    expect(await bytes.json()).toMatchObject({ code: 'invalid_request', detail: 'The body is not JSON in UTF-8.' });
     const polluted = '{"name":"p","url":"https://p.example","__proto__":{"active":false}}';
     expect((await post(polluted)).body).toMatchObject({ code: 'invalid_request' });
     expect((await post({ name: 'bad', url: 'nowhere' })).body).toMatchObject({

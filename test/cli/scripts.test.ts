@@ -33,6 +33,7 @@ test.concurrent.for(scripts)('$title', { timeout: 120_000 }, async (script, { ex
   try {
     const values = {
       url: gateway.publicUrl,
+      loopback: gateway.publicUrl.replace('localhost', '127.0.0.1'),
       token: ADMIN_TOKEN,
       service: service.mcpUrl,
       secret: service.credentials.tokens['alice'] ?? '',
