@@ -4,6 +4,8 @@ import type { Exchange } from '../connectors/kinds/kind.ts';
 const KEEP_ALIVE = Buffer.from(': keep-alive\n\n');
 const NEWLINE = 0x0a;
 const ONE_STRING = 4 * 1024;
+/** Bytes that wait for one client before its upstream is paused: each pause and resume costs as much as passing them. */
+const MAX_QUEUED = 256 * 1024;
 
 /** What a client gets: headers of ours, bytes passed on at the pace at which the client takes them. */
 export class Output {
@@ -81,7 +83,7 @@ export class Output {
       } else this.#response.end(chunk);
       return;
     }
-    if (this.#response.write(chunk) || this.#waiting) return;
+    if (this.#response.write(chunk) || this.#waiting || this.#response.writableLength < MAX_QUEUED) return;
     this.#waiting = true;
     this.#exchange?.pause();
     this.#response.once('drain', () => {
