@@ -1,69 +1,25 @@
 import { calculatePKCECodeChallenge } from 'oauth4webapi';
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
-import type { Egress } from '../egress/egress.ts';
-import { asValetkeyError, fail, type ErrorCode } from '../errors.ts';
-import { hashToken, newId, newToken, type ConnectionId, type ConnectorId, type FlowId, type UserId } from '../ids.ts';
+import { asValetkeyError } from '../errors.ts';
+import { hashToken, newToken, type ConnectorId, type FlowId, type UserId } from '../ids.ts';
 import type { Log } from '../log.ts';
-import { accountOf, askAccount, type Account } from './account.ts';
 import { unionScopes } from './challenge.ts';
 import type { ConnectStore, Pending, Registration } from './connect-store.ts';
-import { aheadOfTime, type Connection, type Owner, type Terms } from './connection.ts';
-import { printable, type Discovered, type Discovery, type Tried } from './discovery.ts';
+import type { Owner } from './connection.ts';
+import { printable, type Discovered, type Discovery } from './discovery.ts';
+import { failed, type Asked, type Outcome, type StagedConnect } from './outcome.ts';
 import type { Registrations } from './registration.ts';
 import type { Sealing } from './sealing.ts';
+import type { Settle } from './settle.ts';
 import type { ConnectionStore } from './store.ts';
 import { judge, safeCode, type RawAnswer } from './token-answer.ts';
 import type { TokenEndpoint } from './token-request.ts';
 
 /** The state of RFC 6749 and everything that the callback must compare lives this long. */
 export const PENDING_MS = 10 * 60_000;
-
-/** What a callback led to; kept, so that a second hit of the same callback shows the same. */
-export type Outcome =
-  | {
-      kind: 'connected';
-      connection: ConnectionId;
-      account: Account;
-      /** Another account than before, when the connection changed hands. */
-      previousAccount: string | null;
-      granted: string[];
-      refused: string[];
-      renewable: boolean;
-      returnTo: string | null;
-    }
-  | {
-      kind: 'failed';
-      code: ErrorCode;
-      message: string;
-      hint: string;
-      /** The URI that the provider has to allow. */
-      redirectUri?: string;
-      tried?: readonly Tried[];
-      returnTo: string | null;
-    };
-
-/** Sealed in the pending row. */
-type Asked = {
-  verifier: string | null;
-  issuer: string;
-  typed: boolean;
-  issPromised: boolean;
-  scopes: string[];
-  returnTo: string | null;
-  owner: Owner;
-  terms: Omit<Terms, 'grantedKnown'>;
-};
-
-/** Sealed and committed with the raw answer of a code exchange. */
-export type StagedConnect = {
-  kind: 'connect';
-  raw: RawAnswer;
-  asked: Asked;
-  registration: Registration['id'];
-  user: UserId;
-  flow: FlowId;
-};
+/** Longer than an exchange: a callback without an outcome by then belongs to a process that died. */
+const CONCLUDED_MS = 40_000;
 
 export type Connect = {
   /** What a connect would ask for, for the page before it. */
@@ -97,14 +53,12 @@ export function createConnect(options: {
   registrations: Registrations;
   tokens: TokenEndpoint;
   sealing: Sealing;
-  egress: Egress;
+  settle: Settle;
   clock: Clock;
   log: Log;
   connectorById: (tenant: Connector['tenant'], id: ConnectorId) => Connector | undefined;
-  /** After a commit: memory is refreshed, other processes are told, the audit is written. */
-  onConnected: (connection: Connection, user: UserId, flow: FlowId) => Promise<void>;
 }): Connect {
-  const { store, connections, discovery, registrations, tokens, sealing, egress, clock, log } = options;
+  const { store, connections, discovery, registrations, tokens, sealing, settle, clock, log } = options;
   const underWay = new Map<string, Promise<Outcome>>();
 
   async function preview(connector: Connector, extra: readonly string[], owner: Owner) {
@@ -128,22 +82,18 @@ export function createConnect(options: {
   async function finish(pending: Pending, registration: Registration, query: URLSearchParams): Promise<Outcome> {
     const asked = await sealing.openFor<Asked>(pending.tenant, pending.stateHash, 'pending', pending.sealed);
     const { returnTo } = asked;
-    const failed = (code: ErrorCode, given: Partial<Extract<Outcome, { kind: 'failed' }>> = {}): Outcome => {
-      const error = fail(code);
-      return { kind: 'failed', code, message: error.message, hint: error.hint, returnTo, ...given };
-    };
     const connector = options.connectorById(pending.tenant, pending.connector);
-    if (connector === undefined) return failed('not_found');
+    if (connector === undefined) return failed('not_found', returnTo);
 
     // RFC 9207 §2.4, plain comparison. What a wrong issuer has to say is not shown.
     const iss = query.get('iss');
     const expected = asked.typed && asked.issuer.startsWith('endpoint:') ? null : asked.issuer;
     if (iss === null ? asked.issPromised : expected !== null && iss !== expected)
-      return failed('connect_issuer_mismatch');
+      return failed('connect_issuer_mismatch', returnTo);
     const error = query.get('error');
-    if (error !== null) return failed(...authorizationError(safeCode(error), registration));
+    if (error !== null) return authorizationError(safeCode(error), registration, returnTo);
     const code = query.get('code');
-    if (code === null || code === '') return failed('authorization_failed');
+    if (code === null || code === '') return failed('authorization_failed', returnTo);
 
     let raw: RawAnswer;
     try {
@@ -163,12 +113,11 @@ export function createConnect(options: {
     } catch (thrown) {
       const known = asValetkeyError(thrown);
       log.warn({ err: known, flow: pending.flow, connector: connector.id }, 'a code exchange got no answer');
-      return failed('exchange_failed', { message: `The code could not be exchanged: ${known.message}` });
+      return failed('exchange_failed', returnTo, { message: `The code could not be exchanged: ${known.message}` });
     }
-    if (raw.status < 200 || raw.status >= 300) return await refused(raw, registration, asked, failed);
+    if (raw.status < 200 || raw.status >= 300) return await refused(raw, registration, asked);
 
     // From here on there may be a grant that exists nowhere else: it is committed before anything is judged.
-    const row = await rowOf(connector, asked.owner);
     const staged: StagedConnect = {
       kind: 'connect',
       raw,
@@ -177,33 +126,20 @@ export function createConnect(options: {
       user: pending.user,
       flow: pending.flow,
     };
-    await connections.stageConnect(row, await sealing.sealStaged(row, staged));
-    return await settle(connector, row, staged, async () => await refused(raw, registration, asked, failed));
+    return await settle.commit(connector, staged, async () => await refused(raw, registration, asked));
   }
 
-  async function rowOf(connector: Connector, owner: Owner): Promise<Connection> {
-    const { tenant, id } = connector;
-    const found = await connections.findOwned(tenant, id, owner);
-    if (found !== undefined) return found;
-    await connections.reserve({ tenant, id: newId<ConnectionId>('cnx'), connector: id, owner, now: clock.now() });
-    const reserved = await connections.findOwned(tenant, id, owner);
-    if (reserved === undefined) throw fail('conflict');
-    return reserved;
-  }
-
-  async function refused(
-    raw: RawAnswer,
-    registration: Registration,
-    asked: Asked,
-    failed: (code: ErrorCode, given?: Partial<Extract<Outcome, { kind: 'failed' }>>) => Outcome,
-  ): Promise<Outcome> {
+  async function refused(raw: RawAnswer, registration: Registration, asked: Asked): Promise<Outcome> {
+    const { returnTo } = asked;
     const judged = judge(raw);
-    if (judged.kind === 'tokens') return failed('exchange_failed');
+    if (judged.kind === 'tokens') return failed('exchange_failed', returnTo);
     if (judged.kind === 'unreadable') {
-      return failed('exchange_failed', { message: `The token endpoint gave no usable answer: ${judged.why}.` });
+      return failed('exchange_failed', returnTo, {
+        message: `The token endpoint gave no usable answer: ${judged.why}.`,
+      });
     }
     if (/redirect/i.test(judged.code)) {
-      return failed('redirect_uri_mismatch', { redirectUri: registration.redirectUri });
+      return failed('redirect_uri_mismatch', returnTo, { redirectUri: registration.redirectUri });
     }
     if (
       /^(invalid_client|unauthorized_client|incorrect_client_credentials|bad_client_secret|invalid_client_id)$/.test(
@@ -214,121 +150,11 @@ export function createConnect(options: {
         { ...registration, createdAt: 0 },
         { issuer: asked.terms.issuer, tokenEndpoint: asked.terms.tokenEndpoint },
       );
-      return alive ? failed('client_refused') : failed('client_vanished');
+      return alive ? failed('client_refused', returnTo) : failed('client_vanished', returnTo);
     }
-    return failed('exchange_failed', { message: `The service refused to exchange the code: ${judged.code}.` });
-  }
-
-  /** Turns a staged answer into the credential, in one commit. */
-  async function settle(
-    connector: Connector,
-    row: Connection,
-    staged: StagedConnect,
-    onRefusal: () => Promise<Outcome>,
-  ): Promise<Outcome> {
-    const judged = judge(staged.raw);
-    if (judged.kind !== 'tokens') {
-      await connections.change(row, { staged: null }, clock.now());
-      return await onRefusal();
-    }
-    const { tokens: answer } = judged;
-    const { asked } = staged;
-    if (/^(dpop|mac|n_a)$/i.test(answer.tokenType ?? '')) {
-      await connections.change(row, { staged: null }, clock.now());
-      const error = fail('token_type_unsupported');
-      return { kind: 'failed', code: error.code, message: error.message, hint: error.hint, returnTo: asked.returnTo };
-    }
-    const account = accountOf(answer);
-    const refreshToken = answer.refreshToken ?? (await keptRefreshToken(row, account));
-    const generation = row.generation + 1;
-    const fields: Record<string, string> = {};
-    for (const name of connector.oauth?.fields ?? []) {
-      const value = answer.members[name];
-      if (typeof value === 'string' || typeof value === 'number') fields[name] = String(value);
-    }
-    const granted = answer.scopes ?? asked.scopes;
-    const settings = connector.oauth?.refreshToken;
-    const renewable = refreshToken !== null && settings?.enabled !== false;
-    const committed = await connections.connect(row, {
-      sealed: await sealing.sealTokens(row, generation, {
-        access_token: answer.accessToken,
-        refresh_token: refreshToken,
-        fields,
-      }),
-      generation,
-      issuedAt: staged.raw.sentAt,
-      expiresAt: answer.expiresAt,
-      grantExpiresAt: answer.grantExpiresAt,
-      nextRefreshAt:
-        renewable && answer.expiresAt !== null
-          ? aheadOfTime({
-              from: staged.raw.sentAt,
-              expiresAt: answer.expiresAt,
-              bufferMs: (settings?.bufferTime ?? 300) * 1_000,
-              jitter: Math.random(),
-            })
-          : null,
-      terms: { ...asked.terms, grantedKnown: answer.scopes !== null },
-      scopesGranted: granted,
-      registration: staged.registration,
-      scopesRequested: asked.scopes,
-      account,
-      now: clock.now(),
+    return failed('exchange_failed', returnTo, {
+      message: `The service refused to exchange the code: ${judged.code}.`,
     });
-    if (!committed) {
-      // The row moved on between staging and now: the newer state is read and the same answer settled on it.
-      const current = await connections.find(row.tenant, row.id);
-      if (current === undefined || current.generation === row.generation) throw fail('conflict');
-      await connections.stageConnect(current, await sealing.sealStaged(current, staged));
-      return await settle(connector, current, staged, onRefusal);
-    }
-    const connected = await connections.find(row.tenant, row.id);
-    if (connected === undefined) throw fail('conflict');
-    await options.onConnected(connected, staged.user, staged.flow);
-    const named = await nameOf(connected, connector, staged, account, answer.accessToken);
-    return {
-      kind: 'connected',
-      connection: row.id,
-      account: named,
-      previousAccount:
-        row.accountSubject !== null && named.subject !== null && row.accountSubject !== named.subject
-          ? (row.accountLabel ?? row.accountSubject)
-          : null,
-      granted,
-      refused:
-        answer.scopes === null
-          ? []
-          : asked.scopes.filter((scope) => !granted.includes(scope) && scope !== 'offline_access'),
-      renewable: refreshToken !== null,
-      returnTo: asked.returnTo,
-    };
-  }
-
-  /** Everything is saved by now; the name may fail. */
-  async function nameOf(
-    connected: Connection,
-    connector: Connector,
-    staged: StagedConnect,
-    account: Account,
-    accessToken: string,
-  ): Promise<Account> {
-    if (account.label !== null || connected.terms === null) return account;
-    const registration = await store.registration(connected.tenant, staged.registration);
-    if (registration === undefined) return account;
-    const asked = await askAccount(
-      { egress, tokens, client: await registrations.identity(registration, connector), terms: connected.terms },
-      accessToken,
-    );
-    if (asked === undefined || (account.subject !== null && asked.subject !== account.subject)) return account;
-    await connections.nameAccount(connected, asked);
-    return asked;
-  }
-
-  /** Google gives a refresh token at the first consent only; the old one is good as long as it is the same person's. */
-  async function keptRefreshToken(row: Connection, account: Account): Promise<string | null> {
-    if (row.sealed === null || account.subject === null || row.accountSubject !== account.subject) return null;
-    const { refresh_token: old } = await sealing.openTokens(row);
-    return old !== null && hashToken(old) !== row.tombstone ? old : null;
   }
 
   return {
@@ -419,44 +245,30 @@ export function createConnect(options: {
       while (underWay.size > 0) await Promise.all(underWay.values());
     },
 
-    async recoverStaged(minimumAgeMs) {
-      let recovered = 0;
-      for (const row of await connections.stagedConnects()) {
-        const connector = options.connectorById(row.tenant, row.connector);
-        if (connector === undefined) continue;
-        const staged = await sealing.openStaged<StagedConnect | { kind: 'refresh' }>(row);
-        // A younger one may be in the hands of another process.
-        if (staged.kind !== 'connect' || clock.now() - staged.raw.sentAt < minimumAgeMs) continue;
-        const outcome = await settle(connector, row, staged, async () => {
-          const error = fail('exchange_failed');
-          return { kind: 'failed', code: error.code, message: error.message, hint: error.hint, returnTo: null };
-        });
-        if (outcome.kind === 'connected') recovered += 1;
-        log.info({ connection: row.id, outcome: outcome.kind }, 'an answer committed before a stop was settled');
-      }
-      return recovered;
-    },
+    recoverStaged: async (minimumAgeMs) => await settle.recover(minimumAgeMs),
   };
 
   /** A second hit of the same callback, perhaps while the first one is still at work in another process. */
   async function concluded(pending: Pending, registration: Registration): Promise<Outcome> {
-    for (let waited = 0; waited < 40_000; waited += 250) {
+    const wait = CONCLUDED_MS - (clock.now() - (pending.consumedAt ?? clock.now()));
+    for (let waited = 0; waited <= wait; waited += 250) {
       const current = await store.pending(registration, pending.stateHash);
       if (current?.outcome) return JSON.parse(current.outcome) as Outcome;
       await clock.sleep(250);
     }
-    const error = fail('exchange_failed');
-    return { kind: 'failed', code: error.code, message: error.message, hint: error.hint, returnTo: null };
+    return failed('exchange_failed', null);
   }
 }
 
-function authorizationError(
-  code: string,
-  registration: Registration,
-): [ErrorCode, Partial<Extract<Outcome, { kind: 'failed' }>>?] {
-  if (/^(access_denied|user_denied|consent_required|login_required|user_cancelled.*)$/.test(code))
-    return ['connect_denied'];
-  if (/redirect/.test(code)) return ['redirect_uri_mismatch', { redirectUri: registration.redirectUri }];
-  if (code === 'unauthorized_client' || code === 'invalid_client') return ['client_refused'];
-  return ['authorization_failed', { message: `The service ended the sign-in with: ${printable(code)}.` }];
+function authorizationError(code: string, registration: Registration, returnTo: string | null): Outcome {
+  if (/^(access_denied|user_denied|consent_required|login_required|user_cancelled.*)$/.test(code)) {
+    return failed('connect_denied', returnTo);
+  }
+  if (/redirect/.test(code)) {
+    return failed('redirect_uri_mismatch', returnTo, { redirectUri: registration.redirectUri });
+  }
+  if (code === 'unauthorized_client' || code === 'invalid_client') return failed('client_refused', returnTo);
+  return failed('authorization_failed', returnTo, {
+    message: `The service ended the sign-in with: ${printable(code)}.`,
+  });
 }

@@ -24,6 +24,7 @@ import { createRegistrations, type Registrations } from './registration.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
 import { mountConnections } from './routes.ts';
 import { createSealing } from './sealing.ts';
+import { createSettle } from './settle.ts';
 import { createSpool } from './spool.ts';
 import { createConnectionStore } from './store.ts';
 import { createSweep } from './sweep.ts';
@@ -181,10 +182,9 @@ export function createConnections(options: {
     onDead: async (row, refusal) => await needsOwner(row, refusal.code),
     onStep: options.onStep,
   });
-  const connect = createConnect({
+  const settle = createSettle({
     store: connectStore,
     connections: store,
-    discovery,
     registrations,
     tokens,
     sealing,
@@ -192,6 +192,7 @@ export function createConnections(options: {
     clock,
     log,
     connectorById,
+    onReplaced: async (former) => await revoke.replaced(former),
     async onConnected(row, user, flow) {
       await audit.record({
         tenant: row.tenant,
@@ -204,6 +205,18 @@ export function createConnections(options: {
       });
       await announce(row);
     },
+  });
+  const connect = createConnect({
+    store: connectStore,
+    connections: store,
+    discovery,
+    registrations,
+    tokens,
+    sealing,
+    settle,
+    clock,
+    log,
+    connectorById,
   });
   const source = createCredentialSource({
     store,

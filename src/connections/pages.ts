@@ -1,7 +1,7 @@
 import type { Connector } from '../connectors/connector.ts';
 import type { User } from '../identity/principal.ts';
 import { html, type Html, type Page } from '../web/page.ts';
-import type { Outcome } from './connect.ts';
+import type { Outcome } from './outcome.ts';
 import type { ConnectionStatus } from './connection.ts';
 import type { Tried } from './discovery.ts';
 import type { UpstreamRevocation } from './revoke.ts';

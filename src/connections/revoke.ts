@@ -40,6 +40,8 @@ export type Revoke = {
   disconnect(row: Connection): Promise<{ done: boolean; upstream: UpstreamRevocation }>;
   /** Tokens that came too late for a connection that is gone. */
   late(row: Connection, tokens: Tokens): Promise<void>;
+  /** The grant of another account, after a reconnect as somebody else. */
+  replaced(former: Connection): Promise<void>;
   /** One round over what is due. */
   run(): Promise<void>;
 };
@@ -127,7 +129,20 @@ export function createRevoke(options: {
     return done;
   }
 
+  async function late(row: Connection, held: Tokens): Promise<void> {
+    const outbox = await outgoing(row, held);
+    if (outbox === null) return;
+    await store.addRevocation(outbox);
+    log.info({ connection: row.id }, 'tokens that nobody will use are revoked');
+    await attempt(outbox).catch((error: unknown) => log.warn({ err: error }, 'a late revocation failed'));
+  }
+
   return {
+    late,
+    async replaced(former) {
+      if (former.sealed === null || former.status === 'revoked' || (await isShared(former))) return;
+      await late(former, await sealing.openTokens(former));
+    },
     async disconnect(row) {
       const held = row.sealed === null ? undefined : await sealing.openTokens(row);
       const shared = await isShared(row);
@@ -138,13 +153,6 @@ export function createRevoke(options: {
       if (shared) return { done, upstream: 'shared' };
       if (outbox === null) return { done, upstream: 'unsupported' };
       return { done, upstream: (await attempt(outbox).catch(() => false)) ? 'revoked' : 'pending' };
-    },
-    async late(row, held) {
-      const outbox = await outgoing(row, held);
-      if (outbox === null) return;
-      await store.addRevocation(outbox);
-      log.info({ connection: row.id }, 'tokens that came after a disconnect are revoked');
-      await attempt(outbox).catch((error: unknown) => log.warn({ err: error }, 'a late revocation failed'));
     },
     async run() {
       for (const row of await store.dueRevocations(clock.now(), 50)) {

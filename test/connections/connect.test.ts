@@ -279,6 +279,11 @@ describe('a connect', () => {
     expect(await house.connect(connector, asBob)).toMatch(/Account: bob.*belonged to another account: alice/);
     const after = await house.connections.of(connector, alice.principal);
     expect(after).toMatchObject({ id: before!.id, generation: 2, account: { subject: 'bob' } });
+    // What alice had given is of no use to anyone any more.
+    expect(service.grants().map(({ subject, revoked }) => [subject, revoked])).toEqual([
+      ['alice', true],
+      ['bob', false],
+    ]);
   });
 
   it('of a shared connection is for owners, and serves everyone', async () => {
