@@ -14,6 +14,7 @@ import { changeOf } from './lists.ts';
 import { decide } from './policy.ts';
 import { Relay } from './relay.ts';
 import { rpcError, rpcFailure, type RpcRefusal } from './rpc.ts';
+import { scrub } from './scrub.ts';
 import { needsRenewal, type Handshake, type Session } from './session.ts';
 import { answerUnconnected, isAnswerable } from './unconnected.ts';
 import { meaningOf } from './upstream-answer.ts';
@@ -166,14 +167,17 @@ export class Call extends Inbound implements ReplySink {
       this.exchange?.abort();
       return this.replyEnd();
     }
-    const error = this.#relay?.data(chunk);
+    const error = this.#relay?.data(scrub(chunk, this.#credential));
     if (error !== undefined) this.#broken(error);
   }
 
   replyEnd(): void {
     if (this.over) return;
     const refusal = this.#refusal;
-    if (refusal !== undefined) return this.#refused(refusal.status, refusal.headers, Buffer.concat(refusal.chunks));
+    if (refusal !== undefined) {
+      const body = scrub(Buffer.concat(refusal.chunks), this.#credential);
+      return this.#refused(refusal.status, refusal.headers, body);
+    }
     if (this.#envelope.kind !== 'request') return this.#accept();
     const error = this.#relay?.end();
     if (error !== undefined) return this.#broken(error);
@@ -216,15 +220,17 @@ export class Call extends Inbound implements ReplySink {
   #rejected(status: 401 | 403, headers: IncomingHttpHeaders): void {
     const credential = this.#credential;
     if (credential === null || this.connector.oauth === null) return this.#prompt(null);
-    if (this.#retried) return this.#prompt({ refusal: 'needs_reconnect' });
+    const again = this.#retried;
     this.#retried = true;
     const challenge = headerText(headers, 'www-authenticate');
     const answer = this.doors.connections.rejected(this.connector, this.principal, credential, {
       status,
       wwwAuthenticate: challenge === '' ? null : challenge,
+      again,
     });
     this.later(answer, (settled) => {
       if (settled === null || isCredentialRefusal(settled)) return this.#prompt(settled);
+      if (again) return this.#prompt({ refusal: 'temporarily_unavailable' });
       this.#credential = settled;
       this.#send(this.#upstreamSession);
     });

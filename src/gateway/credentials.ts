@@ -23,7 +23,12 @@ export type ConnectionSource = {
     connector: Connector,
     principal: Principal,
     credential: Credential,
-    answer: { status: number; wwwAuthenticate: string | null },
+    answer: {
+      status: number;
+      wwwAuthenticate: string | null;
+      /** The credential is what an earlier refusal of this very call has brought. */
+      again: boolean;
+    },
   ): Promise<CredentialAnswer>;
   connectUrl(
     connector: Connector,

@@ -36,6 +36,8 @@ export type Gateway = {
   listTools(connector: Connector, principal: Principal): Promise<UpstreamTool[]>;
   /** What the upstream is and whether it lets this principal in; what goes wrong is in the answer. */
   probe(connector: Connector, principal: Principal): Promise<Probe>;
+  /** A second has passed for every open request; the clock calls it, and tests do. */
+  tick(): void;
   /** Writes what was recorded so far. */
   flush(): Promise<void>;
   /** Ends open streams, waits for the calls that `web.close` lets finish or cuts, and writes what is recorded. */
@@ -79,6 +81,10 @@ export function createGateway(options: {
     traffic,
     clock,
     log,
+    closed(inbound) {
+      open.delete(inbound);
+      if (open.size === 0) idle?.();
+    },
   };
 
   function handle(request: IncomingMessage, response: ServerResponse, path: string): void {
@@ -109,10 +115,6 @@ export function createGateway(options: {
         ? new Call(doors, request, response, connector, output)
         : new SessionRequest(doors, request, response, connector, output);
     open.add(call);
-    response.once('close', () => {
-      open.delete(call);
-      if (open.size === 0) idle?.();
-    });
     call.begin();
   }
 
@@ -132,9 +134,10 @@ export function createGateway(options: {
 
   options.web.mount('/mcp', handle);
   mountMetadata(options.web, protectedResource);
-  const stopWatch = clock.every(1_000, () => {
+  const tick = (): void => {
     for (const call of open) call.tick();
-  });
+  };
+  const stopWatch = clock.every(1_000, tick);
   const stopSweep = clock.every(60_000, () => rate.sweep(clock.now()));
 
   async function upstreamFor(connector: Connector, principal: Principal): Promise<Parameters<typeof probe>[0]> {
@@ -156,6 +159,7 @@ export function createGateway(options: {
     },
     probe: async (connector, principal) => await probe(await upstreamFor(connector, principal)),
     flush: async () => await traffic.flush(),
+    tick,
     async stop() {
       for (const call of open) call.stop();
       await new Promise<void>((resolve) => {

@@ -31,6 +31,8 @@ export type Doors = {
   traffic: Traffic;
   clock: Clock;
   log: Log;
+  /** Its connection to the client is done with. */
+  closed(inbound: Inbound): void;
 };
 
 /** A client that has not read for so many seconds is let go. */
@@ -56,6 +58,7 @@ export abstract class Inbound {
     this.connector = connector;
     this.output = output;
     response.on('close', () => {
+      doors.closed(this);
       if (this.over) return;
       // MCP 2026-07-28: closing the response cancels the request.
       this.exchange?.abort();
@@ -125,8 +128,9 @@ export abstract class Inbound {
 
   /** Once a second while the request lasts. */
   tick(): void {
-    if (this.over) return;
     const { output } = this;
+    // Answered, and yet not read to the end.
+    if (this.over) return void (++output.stalled > MAX_STALL && output.cut());
     this.quiet++;
     output.silent++;
     if (output.waiting && ++output.stalled > MAX_STALL) {

@@ -118,6 +118,20 @@ describe('what crosses', () => {
   });
 });
 
+describe('a credential that the service sends back', () => {
+  it.each([
+    [200, { jsonrpc: '2.0', id: 1, result: { headers: { authorization: 'Bearer canary-access-token' } } }],
+    [400, { jsonrpc: '2.0', id: 1, error: { code: -32602, message: 'bad token canary-access-token' } }],
+  ])('is struck out of a reply with %i', async (status, body) => {
+    const url = await connect();
+    wallet.give('usr_alice', 'canary-access-token');
+    upstream.answer = (_, response) => json(response, body, status);
+    const answer = await legacy(url, 'tools/call', { name: 'a' }, { token: house.issue('files') });
+    expect(answer.status).toBe(status);
+    expect(answer.text).toBe(JSON.stringify(body).replace('canary-access-token', '*'.repeat(19)));
+  });
+});
+
 describe('a refusal of the upstream', () => {
   const call = async (url: string) => await legacy(url, 'tools/call', { name: 'a' }, { token: house.issue('files') });
 

@@ -96,6 +96,27 @@ describe('a client', () => {
     expect(written).toBeLessThan(total / 2);
     socket.destroy();
   });
+
+  it('that never reads its answer is let go in the end', async () => {
+    const url = await put();
+    upstream.answer = (_, response) => json(response, { jsonrpc: '2.0', id: 1, result: 'x'.repeat(8_000_000) });
+    const { port } = new URL(url);
+    const socket = connectSocket({ port: Number(port), host: '127.0.0.1' });
+    const body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}';
+    socket.write(
+      `POST /mcp/default/files HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    await once(socket, 'readable');
+    // The watch goes by seconds that it counts itself.
+    for (let second = 0; second < 70; second++) house.gateway.tick();
+    const sent = await new Promise<number>((resolve) => {
+      let size = 0;
+      socket.on('data', (chunk: Buffer) => (size += chunk.length));
+      socket.on('error', () => resolve(size));
+      socket.on('close', () => resolve(size));
+    });
+    expect(sent).toBeLessThan(8_000_000);
+  });
 });
 
 describe('an upstream', () => {
@@ -210,6 +231,29 @@ describe('streams', () => {
       streams.push(modern(url, 'subscriptions/listen', {}, { signal: abort.signal }).catch(() => undefined));
     }
     await expect.poll(() => upstream.seen.length, { timeout: 20_000 }).toBe(300);
+    expect((await legacy(url, 'tools/call', { name: 'a' })).status).toBe(200);
+    for (const abort of open) abort.abort();
+    await Promise.all(streams);
+  });
+
+  it('that answer calls do not take the connections either', async () => {
+    const url = await put();
+    const open: AbortController[] = [];
+    upstream.answer = (seen, response, request) => {
+      if (!seen.body.includes('slow')) return echo(seen, response, request);
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(': open\n\n');
+    };
+    const streams: Promise<unknown>[] = [];
+    for (let round = 1; round <= 6; round++) {
+      for (let at = 0; at < 50; at++) {
+        const abort = new AbortController();
+        open.push(abort);
+        const call = legacy(url, 'tools/call', { name: 'slow' }, { signal: abort.signal });
+        streams.push(call.catch(() => undefined));
+      }
+      await expect.poll(() => upstream.seen.length, { timeout: 20_000 }).toBe(round * 50);
+    }
     expect((await legacy(url, 'tools/call', { name: 'a' })).status).toBe(200);
     for (const abort of open) abort.abort();
     await Promise.all(streams);

@@ -66,9 +66,13 @@ describe('a server of HTTP+SSE', () => {
       if (seen.method === 'GET') {
         streams.push(response);
         response.writeHead(200, { 'content-type': 'text/event-stream' });
-        return void response.write(`event: endpoint\ndata: ${endpoint}\n\n`);
+        response.write(`event: endpoint\ndata: ${endpoint}\n\n`);
+        return;
       }
-      if (seen.url === '/mcp') return void response.writeHead(404).end('Cannot POST /mcp');
+      if (seen.url === '/mcp') {
+        response.writeHead(404).end('Cannot POST /mcp');
+        return;
+      }
       response.writeHead(202).end('Accepted');
       const { id, method } = JSON.parse(seen.body) as { id?: number; method: string };
       if (id === undefined || method === 'never') return;

@@ -4,10 +4,16 @@ import type { Egress } from '../../../egress/egress.ts';
 import { fail, ValetkeyError } from '../../../errors.ts';
 import type { Connector } from '../../connector.ts';
 import type { Credential } from '../../credential.ts';
-import type { Exchange, ReplySink, UpstreamRequest } from '../kind.ts';
+import { headerText, type Exchange, type ReplySink, type UpstreamRequest } from '../kind.ts';
+
+/** Event streams that answer calls, on the shared connections of an origin. */
+type Load = { streams: number };
 
 /** What is worked out once per revision of a connector. */
-type Target = { origin: string; path: string };
+type Target = { origin: string; path: string; load: Load };
+
+/** From here on calls get connections of their own: streams may hold as many as the shared ones have. */
+const MAX_SHARED_STREAMS = 64;
 
 /** Sends a message to the connector's own address, or to `url`, which must be of the same origin. */
 export type Http = {
@@ -17,6 +23,7 @@ export type Http = {
 /** The bytes of the message go out on a pooled connection, the reply comes back as it is. */
 export function createHttp({ egress }: { egress: Egress }): Http {
   const targets = new WeakMap<Connector, Target>();
+  const loads = new Map<string, Load>();
   // Per connector, since two connectors may place one credential differently.
   const injected = new WeakMap<Connector, WeakMap<Credential, string[]>>();
 
@@ -24,7 +31,9 @@ export function createHttp({ egress }: { egress: Egress }): Http {
     let target = targets.get(connector);
     if (target === undefined) {
       const url = new URL(connector.document.url);
-      target = { origin: url.origin, path: url.pathname + url.search };
+      const load = loads.get(url.origin) ?? { streams: 0 };
+      loads.set(url.origin, load);
+      target = { origin: url.origin, path: url.pathname + url.search, load };
       targets.set(connector, target);
     }
     return target;
@@ -41,12 +50,13 @@ export function createHttp({ egress }: { egress: Egress }): Http {
 
   return {
     exchange(request, credential, sink, url) {
-      const exchange = new HttpExchange(sink);
+      const { origin, path: own, load } = targetOf(request.connector);
+      const apart = request.stream || load.streams >= MAX_SHARED_STREAMS;
+      const exchange = new HttpExchange(sink, apart ? undefined : load);
       try {
-        const { origin, path: own } = targetOf(request.connector);
         const path = url === undefined ? own : url.pathname + url.search;
         const query = credential === null ? '' : request.connector.injection.query(credential);
-        const pool = request.stream ? egress.streamPool(origin) : egress.pool(origin);
+        const pool = apart ? egress.streamPool(origin) : egress.pool(origin);
         pool.dispatch(
           {
             path: query === '' ? path : `${path}${path.includes('?') ? '&' : '?'}${query}`,
@@ -82,11 +92,19 @@ const ABORTED = new Error('the exchange was let go');
 
 class HttpExchange implements Exchange, Dispatcher.DispatchHandler {
   readonly #sink: ReplySink;
+  readonly #load: Load | undefined;
+  #counted = false;
   #controller: Dispatcher.DispatchController | undefined;
   #over = false;
 
-  constructor(sink: ReplySink) {
+  constructor(sink: ReplySink, load: Load | undefined) {
     this.#sink = sink;
+    this.#load = load;
+  }
+
+  #end(): void {
+    this.#over = true;
+    if (this.#counted && this.#load !== undefined) this.#load.streams--;
   }
 
   pause(): void {
@@ -99,7 +117,7 @@ class HttpExchange implements Exchange, Dispatcher.DispatchHandler {
 
   abort(): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#end();
     this.#controller?.abort(ABORTED);
   }
 
@@ -110,6 +128,10 @@ class HttpExchange implements Exchange, Dispatcher.DispatchHandler {
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (this.#over || status < 200) return;
+    if (this.#load !== undefined && headerText(headers, 'content-type').startsWith('text/event-stream')) {
+      this.#counted = true;
+      this.#load.streams++;
+    }
     this.#sink.replyStart(status, headers, this);
   }
 
@@ -119,13 +141,13 @@ class HttpExchange implements Exchange, Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#end();
     this.#sink.replyEnd();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#end();
     this.#sink.replyFailed(explain(error));
   }
 }
