@@ -21,6 +21,7 @@ import { createLive, keyOfRow, ownerFor } from './live.ts';
 import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
 import { createRegistrations, type Registrations } from './registration.ts';
+import { createRevocationStore } from './revocation-store.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
 import { mountConnections } from './routes.ts';
 import { createSealing } from './sealing.ts';
@@ -137,6 +138,7 @@ export function createConnections(options: {
   });
   const revoke = createRevoke({
     store,
+    outbox: createRevocationStore(database),
     registrationOf: async (tenant, id) => await connectStore.registration(tenant, id),
     registrations,
     tokens,

@@ -36,7 +36,12 @@ export type CredentialSource = {
     connector: Connector,
     principal: Principal,
     credential: Credential,
-    answer: { status: number; wwwAuthenticate: string | null },
+    answer: {
+      status: number;
+      wwwAuthenticate: string | null;
+      /** The credential is what an earlier refusal of this very call has brought. */
+      again: boolean;
+    },
   ): Promise<CredentialAnswer>;
 };
 
@@ -44,8 +49,6 @@ export type CredentialSource = {
 const MAX_WAIT_MS = 10_000;
 /** Between two tries ahead of time; the sweep is there as well. */
 const AGAIN_MS = 5_000;
-/** A token that is refused this soon after its refresh is not refreshed again: the service refuses fresh ones. */
-const FRESH_MS = 60_000;
 /** Past its end, an access token is given out under `use-expired` for so long at most. */
 const USE_EXPIRED_MS = 3_600_000;
 
@@ -63,7 +66,7 @@ export function createCredentialSource(options: {
 }): CredentialSource {
   const { store, live, refresh, sealing, discovery, clock, log } = options;
   /** Connections whose token was renewed because of a 401, and which generation came of it. */
-  const forced = new Map<ConnectionId, { generation: number; at: number }>();
+  const forced = new Map<ConnectionId, number>();
   const refuse = (connector: Connector, refusal: Refusal['refusal'], more: Partial<Refusal> = {}): Refusal => ({
     refusal,
     connector,
@@ -150,7 +153,7 @@ export function createCredentialSource(options: {
     if (row.status !== 'connected' && row.status !== 'suspect') {
       return refuse(connector, row.status === 'revoked' ? 'connection_required' : 'needs_reconnect');
     }
-    if (reason === 'rejected') forced.set(row.id, { generation: row.generation, at: clock.now() });
+    if (reason === 'rejected') forced.set(row.id, row.generation);
     const next = await load(row, connector);
     next.usedAt = clock.now();
     return next.credential;
@@ -183,7 +186,7 @@ export function createCredentialSource(options: {
       return entry.credential;
     },
 
-    async rejected(connector, principal, credential, { status, wwwAuthenticate }) {
+    async rejected(connector, principal, credential, { status, wwwAuthenticate, again }) {
       const owner = ownerFor(connector, principal);
       if (connector.oauth === null || owner === undefined) return credential;
       const challenge = parseChallenge(wwwAuthenticate);
@@ -206,8 +209,9 @@ export function createCredentialSource(options: {
       if (row.id === credential.key && row.generation > credential.generation) {
         return (await load(row, connector)).credential;
       }
-      const before = forced.get(row.id);
-      if (before !== undefined && before.generation === row.generation && clock.now() - before.at < FRESH_MS) {
+      // Refused at once, though it came from a refresh that a refusal had caused: the service refuses fresh ones. A token
+      // that has worked in between may be refreshed as often as the service ends it.
+      if (again && forced.get(row.id) === row.generation) {
         await options.onTokenRejected(row);
         return refuse(connector, 'needs_reconnect');
       }

@@ -8,7 +8,8 @@ import type { ConnectStore } from './connect-store.ts';
 import { backoffMs, type Connection, type Tokens } from './connection.ts';
 import type { Registrations } from './registration.ts';
 import type { Sealing } from './sealing.ts';
-import type { ConnectionStore, RevocationRow } from './store.ts';
+import type { RevocationRow, RevocationStore } from './revocation-store.ts';
+import type { ConnectionStore } from './store.ts';
 import { judge } from './token-answer.ts';
 import type { TokenEndpoint } from './token-request.ts';
 
@@ -48,6 +49,7 @@ export type Revoke = {
 
 export function createRevoke(options: {
   store: ConnectionStore;
+  outbox: RevocationStore;
   registrationOf: ConnectStore['registration'];
   registrations: Registrations;
   tokens: TokenEndpoint;
@@ -56,7 +58,7 @@ export function createRevoke(options: {
   log: Log;
   connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
 }): Revoke {
-  const { store, registrations, tokens, sealing, clock, log } = options;
+  const { store, outbox, registrations, tokens, sealing, clock, log } = options;
 
   async function outgoing(row: Connection, held: Tokens): Promise<RevocationRow | null> {
     if (row.terms === null || row.terms.revocationEndpoint === null || row.registration === null) return null;
@@ -96,12 +98,12 @@ export function createRevoke(options: {
   async function attempt(row: RevocationRow): Promise<boolean> {
     const now = clock.now();
     const wait = Math.max(CLAIM_MS, backoffMs(row.attempts, 30_000, Math.random()));
-    if (!(await store.claimRevocation(row, now + wait))) return false;
+    if (!(await outbox.claim(row, now + wait))) return false;
     const payload = await sealing.openFor<Outgoing>(row.tenant, row.id, 'revocation', row.sealed);
     const registration = await options.registrationOf(row.tenant, payload.registration);
     const connector = options.connectorById(row.tenant, payload.connector);
     if (registration === undefined || (registration.kind === 'static' && connector === undefined)) {
-      await store.removeRevocation(row);
+      await outbox.remove(row);
       return false;
     }
     const client = await registrations.identity(registration, connector as Connector);
@@ -125,16 +127,16 @@ export function createRevoke(options: {
         done = false;
       }
     }
-    if (done || row.expiresAt <= now) await store.removeRevocation(row);
+    if (done || row.expiresAt <= now) await outbox.remove(row);
     return done;
   }
 
   async function late(row: Connection, held: Tokens): Promise<void> {
-    const outbox = await outgoing(row, held);
-    if (outbox === null) return;
-    await store.addRevocation(outbox);
+    const entry = await outgoing(row, held);
+    if (entry === null) return;
+    await outbox.add(entry);
     log.info({ connection: row.id }, 'tokens that nobody will use are revoked');
-    await attempt(outbox).catch((error: unknown) => log.warn({ err: error }, 'a late revocation failed'));
+    await attempt(entry).catch((error: unknown) => log.warn({ err: error }, 'a late revocation failed'));
   }
 
   return {
@@ -146,16 +148,16 @@ export function createRevoke(options: {
     async disconnect(row) {
       const held = row.sealed === null ? undefined : await sealing.openTokens(row);
       const shared = await isShared(row);
-      const outbox = held === undefined || shared ? null : await outgoing(row, held);
-      const done = await store.disconnect(row, outbox, clock.now());
+      const entry = held === undefined || shared ? null : await outgoing(row, held);
+      const done = await store.disconnect(row, entry, clock.now());
       if (!done) return { done, upstream: 'pending' };
       if (held === undefined) return { done, upstream: 'nothing_to_revoke' };
       if (shared) return { done, upstream: 'shared' };
-      if (outbox === null) return { done, upstream: 'unsupported' };
-      return { done, upstream: (await attempt(outbox).catch(() => false)) ? 'revoked' : 'pending' };
+      if (entry === null) return { done, upstream: 'unsupported' };
+      return { done, upstream: (await attempt(entry).catch(() => false)) ? 'revoked' : 'pending' };
     },
     async run() {
-      for (const row of await store.dueRevocations(clock.now(), 50)) {
+      for (const row of await outbox.due(clock.now(), 50)) {
         await attempt(row).catch((thrown: unknown) => {
           log.warn({ err: thrown instanceof Error ? thrown : fail('internal') }, 'a revocation failed');
         });

@@ -3,6 +3,7 @@ import type { Database, Query } from '../database/database.ts';
 import type { Schema } from '../database/schema.ts';
 import type { ConnectionId, ConnectorId, RegistrationId, TenantId } from '../ids.ts';
 import type { Connection, ConnectionStatus, Intent, LastError, Owner, Terms } from './connection.ts';
+import { insertRevocation, type RevocationRow } from './revocation-store.ts';
 
 type Row = Selectable<Schema['connections']>;
 type Patch = UpdateObject<Schema, 'connections'>;
@@ -26,19 +27,9 @@ export type Credentials = {
   scopesGranted: string[];
 };
 
-export type RevocationRow = {
-  tenant: TenantId;
-  id: string;
-  connection: ConnectionId;
-  sealed: string;
-  attempts: number;
-  nextAttemptAt: number;
-  expiresAt: number;
-};
-
 export type ConnectionStore = ReturnType<typeof createConnectionStore>;
 
-/** Connections and the outbox of revocations. Every write of a credential is fenced by generation or attempt. */
+/** Connections. Every write of a credential is fenced by generation or attempt. */
 export function createConnectionStore(database: Database) {
   const { query } = database;
 
@@ -333,59 +324,7 @@ export function createConnectionStore(database: Database) {
         return true;
       });
     },
-
-    addRevocation: async (row: RevocationRow): Promise<void> => await insertRevocation(query, row),
-
-    async dueRevocations(now: number, limit: number): Promise<RevocationRow[]> {
-      const rows = await query
-        .selectFrom('revocations')
-        .selectAll()
-        .where('next_attempt_at', '<=', now)
-        .orderBy('next_attempt_at')
-        .limit(limit)
-        .execute();
-      return rows.map((row) => ({
-        tenant: row.tenant as TenantId,
-        id: row.id,
-        connection: row.connection_id as ConnectionId,
-        sealed: row.sealed,
-        attempts: row.attempts,
-        nextAttemptAt: row.next_attempt_at,
-        expiresAt: row.expires_at,
-      }));
-    },
-
-    /** Claims a revocation for one try; false when another process has it. */
-    async claimRevocation(row: RevocationRow, nextAttemptAt: number): Promise<boolean> {
-      const result = await query
-        .updateTable('revocations')
-        .set({ attempts: row.attempts + 1, next_attempt_at: nextAttemptAt })
-        .where('tenant', '=', row.tenant)
-        .where('id', '=', row.id)
-        .where('attempts', '=', row.attempts)
-        .executeTakeFirst();
-      return result.numUpdatedRows === 1n;
-    },
-
-    async removeRevocation(row: { tenant: TenantId; id: string }): Promise<void> {
-      await query.deleteFrom('revocations').where('tenant', '=', row.tenant).where('id', '=', row.id).execute();
-    },
   };
-}
-
-async function insertRevocation(at: Query, row: RevocationRow): Promise<void> {
-  await at
-    .insertInto('revocations')
-    .values({
-      tenant: row.tenant,
-      id: row.id,
-      connection_id: row.connection,
-      sealed: row.sealed,
-      attempts: row.attempts,
-      next_attempt_at: row.nextAttemptAt,
-      expires_at: row.expiresAt,
-    })
-    .execute();
 }
 
 function credentialColumns(given: Credentials): Patch {
