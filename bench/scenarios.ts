@@ -80,8 +80,8 @@ export function planOf(quick: boolean): Plan {
   }
   return {
     scenarios,
-    warmUpSeconds: quick ? 1 : 3,
+    warmUpSeconds: quick ? 2 : 6,
     heldStreams: quick ? 200 : 1_000,
-    budgetSeconds: quick ? 60 : 360,
+    budgetSeconds: quick ? 45 : 330,
   };
 }
