@@ -8,6 +8,9 @@ import type { Store, StoredRecord } from './store.ts';
 /** Records whose payload holds bearer values (their own in a URL, a request_uri) besides the request itself. */
 const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
 
+/** Where a device's code leads to the record of the device. */
+export const USER_CODE = 'UserCode';
+
 export type Revoked =
   | { kind: 'grant'; grant: string }
   | { kind: 'token'; hash: string }
@@ -56,7 +59,11 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
   return (model) => ({
     async upsert(id, payload, expiresIn) {
       const expiresAt = typeof expiresIn === 'number' ? clock.now() + expiresIn * 1_000 : null;
-      await store.upsert(toRecord(model, id, payload, expiresAt));
+      const { userCode, ...rest } = payload;
+      await store.upsert(toRecord(model, id, rest, expiresAt));
+      if (model === 'DeviceCode' && userCode !== undefined) {
+        await store.upsert(toRecord(USER_CODE, userCode, { device: hashToken(id) }, expiresAt));
+      }
     },
     async find(id) {
       const record = await store.find(model, hashToken(id), clock.now());

@@ -10,6 +10,7 @@ import type { Web } from '../web/web.ts';
 import { createAdapterFactory, type Revoked } from './adapter.ts';
 import { createClientDocuments, STALE_MS } from './client-documents.ts';
 import { createConsent } from './consent.ts';
+import { createDeviceRequests } from './device.ts';
 import { mountEndpoints, renderError } from './endpoints.ts';
 import { accountOf, personOf, type ConnectStep, type People } from './people.ts';
 import { createProvider } from './provider.ts';
@@ -195,6 +196,8 @@ export async function createAuthorizationServer(options: {
     web,
     people: identity,
     consent,
+    clock,
+    findDevice: createDeviceRequests({ provider, store, clock, targets }),
     publicUrl,
     listClients: ({ user }) => store.listConsents(user.tenant, user.id),
     revokeClient: ({ user }, client) => revokeClient(user.tenant, user.id, client),

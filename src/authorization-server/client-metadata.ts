@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { DEVICE_GRANT } from './device-code.ts';
 import { isWebRedirect, redirectFault } from './redirects.ts';
 
 /** What is kept of a client's metadata, by whatever way it came (RFC 7591 §2). */
@@ -21,7 +22,8 @@ export type AuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post';
 
 const MAX_REDIRECTS = 10;
 const NAME_LENGTH = 64;
-const GRANTS = ['authorization_code', 'refresh_token'];
+const GRANTS = ['authorization_code', 'refresh_token', DEVICE_GRANT];
+const DEFAULT_GRANTS = ['authorization_code', 'refresh_token'];
 
 /** Control and format characters (bidi overrides and zero-width among them), surrogates and private use. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
@@ -47,7 +49,7 @@ export function readMetadata(
   const faults = new Map(listed.map((uri: unknown) => [uri, redirectFault(uri)]));
   const redirects = [...faults].filter(([, fault]) => fault === undefined).map(([uri]) => uri as string);
   if (redirects.length === 0) throw new RedirectFault([...faults.values()][0] ?? 'redirect_uris is missing');
-  const asked = Array.isArray(document['grant_types']) ? (document['grant_types'] as unknown[]) : GRANTS;
+  const asked = Array.isArray(document['grant_types']) ? (document['grant_types'] as unknown[]) : DEFAULT_GRANTS;
   const grants = GRANTS.filter((grant) => grant === 'authorization_code' || asked.includes(grant));
   const uri = document['client_uri'];
   return {

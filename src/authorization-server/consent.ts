@@ -14,18 +14,28 @@ import type { Store } from './store.ts';
 
 /** An authorization request that waits for a person's answer. */
 export type Request = {
-  uid: string;
+  /** What the form of its page is bound to, and where that form goes. */
+  transaction: string;
+  path: string;
+  /** Form fields that name the request again. */
+  fields: Record<string, string>;
+  /** Where the browser goes once the person has answered. */
+  after: string;
+  /** Hands the answer to whoever waits for it. */
+  settle(answer: Answer): Promise<void>;
   client: Client;
   clientName: string;
   /** `document`: named by its address; `registered`: registered itself, nobody vouches for it; `own`: ours. */
   provenance: 'document' | 'registered' | 'own';
+  /** Empty for a device, which fetches its answer itself. */
   redirect: string;
   resource: Resource;
   scopes: string[];
   prompts: Set<string>;
   startedAt: number;
-  interaction: Interaction;
 };
+
+export type Answer = { account: string; grant: string } | 'denied';
 
 export type ConsentOptions = {
   provider: Provider;
@@ -49,11 +59,12 @@ export function createConsent(options: ConsentOptions) {
     resource: request.resource.uri,
   });
 
-  const resumePath = (uid: string): string => `/oauth/authorize/${uid}`;
-
-  async function answer(request: Request, result: Interaction['result']): Promise<void> {
-    request.interaction.result = result;
-    await request.interaction.persist();
+  async function answer(interaction: Interaction, given: Answer): Promise<void> {
+    interaction.result =
+      given === 'denied'
+        ? { error: 'access_denied', error_description: 'The person did not allow it.' }
+        : { login: { accountId: given.account, remember: false }, consent: { grantId: given.grant } };
+    await interaction.persist();
   }
 
   return {
@@ -72,17 +83,19 @@ export function createConsent(options: ConsentOptions) {
         return typeof value === 'string' ? value : '';
       };
       return {
-        uid,
+        transaction: `consent:${uid}`,
+        path: `/consent/${uid}`,
+        fields: {},
+        after: `/oauth/authorize/${uid}`,
+        settle: async (given) => await answer(interaction, given),
         client,
         clientName: displayName(client.clientName),
-        provenance:
-          client.clientId === CLI_CLIENT ? 'own' : client.clientId.includes('://') ? 'document' : 'registered',
+        provenance: provenanceOf(client.clientId),
         redirect: text('redirect_uri'),
         resource,
         scopes: text('scope').split(' ').filter(Boolean),
         prompts: new Set(text('prompt').split(' ').filter(Boolean)),
         startedAt: (record?.expires_at ?? Number.POSITIVE_INFINITY) - INTERACTION_SECONDS * 1_000,
-        interaction,
       };
     },
 
@@ -140,8 +153,8 @@ export function createConsent(options: ConsentOptions) {
           name: request.clientName,
         },
       });
-      await answer(request, { login: { accountId: account, remember: false }, consent: { grantId } });
-      const returnTo = resumePath(request.uid);
+      await request.settle({ account, grant: grantId });
+      const returnTo = request.after;
       const step =
         request.resource.connector === null
           ? null
@@ -156,8 +169,13 @@ export function createConsent(options: ConsentOptions) {
     },
 
     async deny(request: Request): Promise<string> {
-      await answer(request, { error: 'access_denied', error_description: 'The person did not allow it.' });
-      return resumePath(request.uid);
+      await request.settle('denied');
+      return request.after;
     },
   };
+}
+
+export function provenanceOf(clientId: string): Request['provenance'] {
+  if (clientId === CLI_CLIENT) return 'own';
+  return clientId.includes('://') ? 'document' : 'registered';
 }

@@ -178,10 +178,11 @@ export function mountEndpoints(options: EndpointOptions): void {
     }
     if (name === 'register') return await registration(request, response);
     if (name === 'jwks' && request.method === 'GET') return send(response, { status: 200, body: { keys: [] } });
-    if (name === 'par' && request.method === 'POST' && mediaType(request) === 'application/x-www-form-urlencoded') {
+    const rewritten = name === 'par' || name === 'device';
+    if (rewritten && request.method === 'POST' && mediaType(request) === 'application/x-www-form-urlencoded') {
       return await pushed(request, response);
     }
-    if (['token', 'revoke', 'introspect', 'par'].includes(name)) return handOver(request, response);
+    if (['token', 'revoke', 'introspect', 'par', 'device'].includes(name)) return handOver(request, response);
     throw fail('not_found');
   }
 

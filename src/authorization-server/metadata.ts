@@ -1,3 +1,4 @@
+import { DEVICE_GRANT } from './device-code.ts';
 import { ADMIN_SCOPE, CONNECTOR_SCOPE } from './resources.ts';
 
 const AUTH_METHODS = ['none', 'client_secret_basic', 'client_secret_post'];
@@ -14,10 +15,11 @@ export function authorizationServerMetadata(publicUrl: string): Record<string, u
     revocation_endpoint: at('revoke'),
     introspection_endpoint: at('introspect'),
     pushed_authorization_request_endpoint: at('par'),
+    device_authorization_endpoint: at('device'),
     jwks_uri: at('jwks'),
     response_types_supported: ['code'],
     response_modes_supported: ['query'],
-    grant_types_supported: ['authorization_code', 'refresh_token'],
+    grant_types_supported: ['authorization_code', 'refresh_token', DEVICE_GRANT],
     code_challenge_methods_supported: ['S256'],
     token_endpoint_auth_methods_supported: AUTH_METHODS,
     revocation_endpoint_auth_methods_supported: AUTH_METHODS,

@@ -1,4 +1,5 @@
 import { rfc3339 } from '../clock.ts';
+import { formField } from '../web/form.ts';
 import { html, type Html, type Page } from '../web/page.ts';
 import type { Request } from './consent.ts';
 import { isLoopbackRedirect, isWebRedirect } from './redirects.ts';
@@ -6,6 +7,7 @@ import type { StoredConsent } from './store.ts';
 
 /** Where the code goes, in the words that a person can judge by: the host, or the scheme of a program. */
 function receiver(redirect: string): string {
+  if (redirect === '') return 'the device that shows the code';
   const url = new URL(redirect);
   return isWebRedirect(redirect) || isLoopbackRedirect(redirect) ? url.host : url.protocol.slice(0, -1);
 }
@@ -22,7 +24,8 @@ export function consentPage(view: {
 }): Page {
   const { request, email, csrf } = view;
   const { resource, redirect, clientName: name } = request;
-  const action = `/consent/${request.uid}`;
+  const query = new URLSearchParams(request.fields).toString();
+  const here = query === '' ? request.path : `${request.path}?${query}`;
   const admin = resource.connector === null;
   return {
     title: `Allow ${name}?`,
@@ -64,23 +67,30 @@ export function consentPage(view: {
         <dd><code>${resource.uri}</code></dd>
       </dl>
       ${warning(request)}
-      <form method="post" action="${action}">
+      <form method="post" action="${request.path}">
         <input type="hidden" name="csrf" value="${csrf}" />
+        ${Object.entries(request.fields).map(([field, value]) => html`<input type="hidden" name="${field}" value="${value}" />`)}
         <div class="actions">
           <button type="submit" name="decision" value="allow">Allow</button>
           <button type="submit" name="decision" value="deny" class="quiet">Deny</button>
         </div>
       </form>
       <p class="soft">
-        You are ${email}. <a href="/sign-in?return_to=${encodeURIComponent(action)}&amp;again=1">Use another account</a>
+        You are ${email}. <a href="/sign-in?return_to=${encodeURIComponent(here)}&amp;again=1">Use another account</a>
       </p>`,
   };
 }
 
 /** What a person cannot see from the facts alone. */
-function warning({ clientName: name, provenance, redirect }: Request): Html {
+function warning({ clientName: name, provenance, redirect, fields }: Request): Html {
   const unproven = 'This client registered itself: nobody has checked that its name is true.';
   const known = provenance !== 'registered';
+  if (redirect === '') {
+    return html`<p class="notice">
+      Allow it only if you have started <strong>${name}</strong> yourself and it shows you the code
+      <strong>${fields['user_code']}</strong>. Whoever sent you this code or this link gets in with your account.
+    </p>`;
+  }
   if (isLoopbackRedirect(redirect)) {
     return html`<p class="notice">
       The answer goes to a program on this computer. Allow it only if you have just started
@@ -108,6 +118,34 @@ export function onwardPage(view: { title: string; text: string; url: string; lin
     body: html`<h1>${view.title}</h1>
       <p>${view.text}</p>
       <p><a class="button" href="${view.url}">${view.link}</a></p>`,
+  };
+}
+
+/** Where a person types in the code that a device shows (RFC 8628 §3.3). */
+export function devicePage(view: { email: string; csrf: string; code: string; problem?: string; done?: string }): Page {
+  return {
+    title: 'Sign a device in',
+    signedInAs: view.email,
+    body: html`<h1>Sign a device in</h1>
+      ${view.done === undefined ? '' : html`<p class="notice done">${view.done}</p>`}
+      <form method="post" action="/device">
+        <input type="hidden" name="csrf" value="${view.csrf}" />
+        ${formField(
+          {
+            name: 'user_code',
+            label: 'Code',
+            type: 'text',
+            autocomplete: 'off',
+            value: view.code,
+            hint: 'The device or program that you want to use shows it, like BCDF-GHJK.',
+          },
+          {
+            problem: view.problem === undefined ? undefined : { field: 'user_code', message: view.problem },
+            focus: true,
+          },
+        )}
+        <div class="actions"><button type="submit">Continue</button></div>
+      </form>`,
   };
 }
 

@@ -4,6 +4,7 @@ import { hashToken } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { scopesOf, type Targets } from './resources.ts';
 import { redirectMatches } from './redirects.ts';
+import { DEVICE_GRANT, DEVICE_SECONDS } from './device-code.ts';
 import { CODE_SECONDS, GRANT_SECONDS } from './tokens.ts';
 
 /** A person may leave the browser open on the consent or the connect page for this long. */
@@ -40,7 +41,7 @@ export function createProvider(options: ProviderOptions): Provider {
         client_id: CLI_CLIENT,
         client_name: 'Valetkey command line',
         redirect_uris: ['http://127.0.0.1/callback', 'http://localhost/callback', 'http://[::1]/callback'],
-        grant_types: ['authorization_code', 'refresh_token'],
+        grant_types: ['authorization_code', 'refresh_token', DEVICE_GRANT],
         response_types: ['code'],
         token_endpoint_auth_method: 'none',
         application_type: 'native',
@@ -61,6 +62,8 @@ export function createProvider(options: ProviderOptions): Provider {
       revocation: '/oauth/revoke',
       introspection: '/oauth/introspect',
       pushed_authorization_request: '/oauth/par',
+      device_authorization: '/oauth/device',
+      code_verification: '/device',
       jwks: '/oauth/jwks',
     },
     cookies: {
@@ -79,6 +82,7 @@ export function createProvider(options: ProviderOptions): Provider {
       rpInitiatedLogout: { enabled: false },
       dPoP: { enabled: false },
       pushedAuthorizationRequests: { enabled: true },
+      deviceFlow: { enabled: true, charset: 'base-20', mask: '****-****', deviceInfo: () => ({}) },
       revocation: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId,
@@ -105,6 +109,7 @@ export function createProvider(options: ProviderOptions): Provider {
     formats: { bitsOfOpaqueRandomness: 256 },
     ttl: {
       AuthorizationCode: CODE_SECONDS,
+      DeviceCode: DEVICE_SECONDS,
       Grant: GRANT_SECONDS,
       Interaction: INTERACTION_SECONDS,
       Session: 60,

@@ -1,21 +1,26 @@
 import type { Context } from 'hono';
 import { getCookie } from 'hono/cookie';
+import type { Clock } from '../clock.ts';
 import { fail } from '../errors.ts';
 import { ownPath } from '../identity/return-to.ts';
 import type { SignedIn } from '../identity/identity.ts';
 import { csrfMatches, csrfToken } from '../web/csrf.ts';
 import { pageResponse } from '../web/page.ts';
 import type { Web } from '../web/web.ts';
-import type { Consent } from './consent.ts';
-import { clientsPage, consentPage, onwardPage } from './pages.ts';
+import type { Consent, Request } from './consent.ts';
+import { clientsPage, consentPage, devicePage, onwardPage } from './pages.ts';
 import type { People } from './people.ts';
 import { cookieName, INTERACTION_COOKIE } from './provider.ts';
+import { createRate } from './rate.ts';
 import type { StoredConsent } from './store.ts';
 
 export type PageOptions = {
   web: Web;
   people: People;
   consent: Consent;
+  clock: Clock;
+  /** The request that waits behind a device's code. */
+  findDevice(userCode: string): Promise<Request | undefined>;
   publicUrl: string;
   listClients(signedIn: SignedIn): Promise<StoredConsent[]>;
   revokeClient(signedIn: SignedIn, client: string): Promise<void>;
@@ -27,10 +32,17 @@ export function mountPages(options: PageOptions): void {
   const cookie = cookieName(options.publicUrl, INTERACTION_COOKIE);
   const signedInOf = async (context: Context): Promise<SignedIn | undefined> =>
     await people.session(context.req.header('cookie'));
+  const guessWait = createRate(options.clock, { burst: 20, refillMs: 10_000 });
+  const checkForm = (token: unknown, { csrfSecret }: SignedIn, transaction: string): void => {
+    if (csrfMatches(token, csrfSecret, transaction)) return;
+    throw fail('invalid_request', {
+      message: 'This form belongs to another sign-in.',
+      hint: 'Load the page again and answer once more.',
+    });
+  };
   /** `again` asks for the password although somebody is signed in. */
   const toSignIn = (context: Context, path: string, again = false): Response =>
     context.redirect(`/sign-in?return_to=${encodeURIComponent(ownPath(path) ?? '/')}${again ? '&again=1' : ''}`, 303);
-  const transaction = (uid: string): string => `consent:${uid}`;
 
   async function requestOf(context: Context, uid: string) {
     // Only the browser that began the request may answer it: else a person could be made to answer somebody else's.
@@ -52,7 +64,7 @@ export function mountPages(options: PageOptions): void {
       const { next } = await consent.allow(request, signedIn);
       return context.redirect(next, 303);
     }
-    const csrf = csrfToken(signedIn.csrfSecret, transaction(uid));
+    const csrf = csrfToken(signedIn.csrfSecret, request.transaction);
     return await pageResponse(consentPage({ request, email: signedIn.user.email, csrf, remembered }));
   });
 
@@ -62,12 +74,7 @@ export function mountPages(options: PageOptions): void {
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, context.req.path);
     const form = await context.req.parseBody();
-    if (!csrfMatches(form['csrf'], signedIn.csrfSecret, transaction(uid))) {
-      throw fail('invalid_request', {
-        message: 'This form belongs to another sign-in.',
-        hint: 'Load the page again and answer once more.',
-      });
-    }
+    checkForm(form['csrf'], signedIn, request.transaction);
     if (form['decision'] !== 'allow') {
       const url = await consent.deny(request);
       return await pageResponse(
@@ -85,6 +92,56 @@ export function mountPages(options: PageOptions): void {
     );
   });
 
+  const findDevice = async (signedIn: SignedIn, code: string): Promise<Request | string> => {
+    if (guessWait(`${signedIn.user.tenant}/${signedIn.user.id}`) > 0) return 'Too many codes. Wait a minute.';
+    const request = await options.findDevice(code);
+    return request ?? 'This code is not known, was used or has expired.';
+  };
+
+  web.app.get('/device', async (context) => {
+    const code = (context.req.query('user_code') ?? '').slice(0, 20);
+    const signedIn = await signedInOf(context);
+    if (signedIn === undefined) return toSignIn(context, `/device?user_code=${encodeURIComponent(code)}`);
+    const done = { allowed: 'Allowed. Go back to your device.', denied: 'Denied. The device gets nothing.' };
+    const answered = context.req.query('answered');
+    return await pageResponse(
+      devicePage({
+        email: signedIn.user.email,
+        csrf: csrfToken(signedIn.csrfSecret, 'device'),
+        code,
+        ...(answered === 'allowed' || answered === 'denied' ? { done: done[answered] } : {}),
+      }),
+    );
+  });
+
+  web.app.post('/device', async (context) => {
+    const signedIn = await signedInOf(context);
+    if (signedIn === undefined) return toSignIn(context, '/device');
+    const form = await context.req.parseBody();
+    const code = typeof form['user_code'] === 'string' ? form['user_code'].slice(0, 20) : '';
+    const decision = form['decision'];
+    const request = await findDevice(signedIn, code);
+    if (typeof request === 'string') {
+      const csrf = csrfToken(signedIn.csrfSecret, 'device');
+      return await pageResponse(devicePage({ email: signedIn.user.email, csrf, code, problem: request }), {
+        status: 400,
+      });
+    }
+    checkForm(form['csrf'], signedIn, decision === undefined ? 'device' : request.transaction);
+    if (signedIn.user.tenant !== request.resource.tenant) throw fail('resource_foreign');
+    if (decision === undefined) {
+      const csrf = csrfToken(signedIn.csrfSecret, request.transaction);
+      const { email } = signedIn.user;
+      return await pageResponse(consentPage({ request, email, csrf, remembered: undefined }));
+    }
+    const allowed = decision === 'allow';
+    const url = allowed ? (await consent.allow(request, signedIn)).next : `/device?answered=denied`;
+    if (!allowed) await consent.deny(request);
+    return await pageResponse(
+      onwardPage({ title: allowed ? 'Allowed' : 'Denied', text: 'One moment.', url, link: 'Go on' }),
+    );
+  });
+
   web.app.get('/clients', async (context) => {
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, '/clients');
@@ -98,9 +155,7 @@ export function mountPages(options: PageOptions): void {
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, '/clients');
     const form = await context.req.parseBody();
-    if (!csrfMatches(form['csrf'], signedIn.csrfSecret, 'clients')) {
-      throw fail('invalid_request', { message: 'This form belongs to another sign-in.', hint: 'Load the page again.' });
-    }
+    checkForm(form['csrf'], signedIn, 'clients');
     await options.revokeClient(signedIn, typeof form['client'] === 'string' ? form['client'] : '');
     return context.redirect('/clients?revoked', 303);
   });

@@ -85,6 +85,23 @@ export function createStore(database: Database) {
       });
     },
 
+    /** Writes a person's answer to a device, once. */
+    async answerDevice(
+      idHash: string,
+      answer: { payload: string; grant_id: string | null; account: string | null },
+      unanswered: string,
+    ): Promise<boolean> {
+      const result = await query
+        .updateTable('oauth_records')
+        .set(answer)
+        .where('model', '=', 'DeviceCode')
+        .where('id_hash', '=', idHash)
+        .where('payload', '=', unanswered)
+        .where('grant_id', 'is', null)
+        .executeTakeFirst();
+      return result.numUpdatedRows === 1n;
+    },
+
     async remove(model: string, idHash: string): Promise<void> {
       await query.deleteFrom('oauth_records').where('model', '=', model).where('id_hash', '=', idHash).execute();
     },

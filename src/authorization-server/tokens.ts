@@ -1,9 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
+import { errors, type Client, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import type { Clock } from '../clock.ts';
 import { hashToken, newToken } from '../ids.ts';
 import { toRecord } from './adapter.ts';
 import { belongsTo, claimedGrant, mintRefreshToken } from './chain.ts';
+import { DEVICE_GRANT, type DevicePayload } from './device-code.ts';
 import type { Targets } from './resources.ts';
 import { openBy, sealBy } from './self-sealed.ts';
 import type { Store, StoredRecord } from './store.ts';
@@ -17,7 +18,7 @@ const SUCCESSOR_WINDOW_MS = 30_000;
 const SPENT_MS = 3_600_000;
 
 type Source = {
-  model: 'AuthorizationCode' | 'RefreshToken';
+  model: 'AuthorizationCode' | 'RefreshToken' | 'DeviceCode';
   bearer: string;
   grant: string;
   account: string;
@@ -44,7 +45,7 @@ function refuse(detail: string): errors.InvalidGrant {
 }
 
 /**
- * The two grants of the token endpoint in place of the engine's own: everything is validated before anything is
+ * The grants of the token endpoint in place of the engine's own: everything is validated before anything is
  * consumed, and what is consumed and what is issued for it are one transaction. A process that dies in between, or two
  * that race, leave either the old token usable or one successor, never neither.
  */
@@ -148,15 +149,47 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
     checkResource(ctx, source.resource);
     const chainKey = await checkGrant(source, client.clientId);
 
+    ctx.body = await redeem(source, client, chainKey);
+  }
+
+  /** What a person's answer is worth, once. */
+  async function redeem(source: Source, client: Client, chainKey: string): Promise<Answer> {
     const refreshable = client.grantTypeAllowed('refresh_token');
     const { answer, records } = issue(source, client.clientId, refreshable ? chainKey : undefined);
     const now = clock.now();
-    const spent = { model: source.model, idHash: hashToken(bearer), now, keepUntil: now + SPENT_MS };
-    if (!(await store.exchange({ ...spent, successor: null }, records))) {
-      await options.revokeGrant(source.grant, 'authorization code used twice');
-      throw refuse('the authorization code was used before');
+    const spent = { model: source.model, idHash: hashToken(source.bearer), now, keepUntil: now + SPENT_MS };
+    if (await store.exchange({ ...spent, successor: null }, records)) return answer;
+    await options.revokeGrant(source.grant, `${source.model} used twice`);
+    throw refuse('the code was used before');
+  }
+
+  /** RFC 8628 §3.4. */
+  async function deviceCode(ctx: KoaContextWithOIDC): Promise<void> {
+    const { client, params = {} } = ctx.oidc;
+    const bearer = params['device_code'];
+    if (client === undefined) throw new errors.InvalidRequest('no client');
+    if (typeof bearer !== 'string') throw new errors.InvalidRequest("missing required parameter 'device_code'");
+    const record = await store.find('DeviceCode', hashToken(bearer), clock.now());
+    if (record === undefined) throw new errors.ExpiredToken('the device code is not known or has expired');
+    if (record.client_id !== client.clientId) throw refuse('device code not found');
+    const { params: request, error } = JSON.parse(record.payload) as DevicePayload;
+    if (error !== undefined) throw new errors.AccessDenied('the person did not allow it');
+    if (record.grant_id === null) throw new errors.AuthorizationPending();
+    const source: Source = {
+      model: 'DeviceCode',
+      bearer,
+      grant: record.grant_id,
+      account: record.account ?? '',
+      resource: request.resource ?? '',
+      scope: request.scope ?? '',
+      began: seconds(),
+    };
+    if (record.consumed_at !== null) {
+      await options.revokeGrant(source.grant, 'device code used twice');
+      throw refuse('the device code was used before');
     }
-    ctx.body = answer;
+    checkResource(ctx, source.resource);
+    ctx.body = await redeem(source, client, await checkGrant(source, client.clientId));
   }
 
   async function refreshToken(ctx: KoaContextWithOIDC): Promise<void> {
@@ -237,6 +270,7 @@ export function registerGrants(provider: Provider, options: TokenOptions): void 
     ['code', 'code_verifier', 'redirect_uri', 'resource'],
     resourceTwice,
   );
+  provider.registerGrantType(DEVICE_GRANT, deviceCode, ['device_code', 'resource'], resourceTwice);
   provider.registerGrantType('refresh_token', refreshToken, ['refresh_token', 'scope', 'resource'], resourceTwice);
 }
 
