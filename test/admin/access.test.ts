@@ -279,3 +279,59 @@ it('a person of another tenant cannot name this one, nor see into it', async () 
   expect((await house.call('GET', `/users/${owner.user.id}`, { token: 'stranger' })).status).toBe(404);
   expect((await house.call('GET', '/connectors/open', { token: 'stranger' })).status).toBe(404);
 });
+
+it("a member neither sees nor ends another person's connection, nor a shared one", async () => {
+  const connector = house.connectors.find(tenant, 'open');
+  const row = (id: string, owner_type: string, owner_id: string) => ({
+    tenant,
+    id,
+    connector_id: connector?.id ?? '',
+    owner_type,
+    owner_id,
+    registration_id: null,
+    status: 'connected',
+    generation: 1,
+    sealed: null,
+    staged: null,
+    attempt: null,
+    intent: null,
+    tombstone: null,
+    issued_at: 1,
+    expires_at: null,
+    grant_expires_at: null,
+    terms: 'null',
+    scopes_requested: '[]',
+    scopes_granted: '[]',
+    account_subject: null,
+    account_label: null,
+    created_at: 1,
+    updated_at: 1,
+    last_refresh_at: null,
+    next_refresh_at: null,
+    last_used_at: null,
+    last_error: null,
+  });
+  const rows = [
+    row('cnx_of_owner', 'user', owner.user.id),
+    row('cnx_of_member', 'user', member.user.id),
+    row('cnx_shared', 'tenant', tenant),
+  ];
+  await house.database.query.insertInto('connections').values(rows).execute();
+  const ids = async (path: string, token: string) => {
+    const { items } = (await house.call('GET', path, { token })).body as { items: { id: string }[] };
+    return items.map(({ id }) => id).sort();
+  };
+  for (const path of ['/connections', '/connectors/open/connections']) {
+    expect(await ids(path, member.token)).toEqual(['cnx_of_member']);
+  }
+  expect(await ids('/connections', owner.token)).toEqual(['cnx_of_owner']);
+  expect(await ids('/connections?all=true', owner.token)).toEqual(['cnx_of_member', 'cnx_of_owner', 'cnx_shared']);
+  expect((await house.call('GET', '/connections?all=true', { token: member.token })).status).toBe(403);
+  for (const id of ['cnx_of_owner', 'cnx_shared']) {
+    for (const method of ['GET', 'DELETE']) {
+      expect((await house.call(method, `/connections/${id}`, { token: member.token })).status).toBe(404);
+    }
+  }
+  expect((await house.call('GET', '/connections/cnx_of_member', { token: member.token })).status).toBe(200);
+  expect((await house.call('DELETE', '/connections/cnx_of_member', { token: owner.token })).status).toBe(200);
+});
