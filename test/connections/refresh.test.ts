@@ -110,10 +110,23 @@ describe('a refresh', () => {
     const third = await house.connections.rejected(connector, alice.principal, second as typeof first, {
       status: 401,
       wwwAuthenticate: null,
+      again: true,
     });
     expect(third).toMatchObject({ refusal: 'needs_reconnect' });
     expect(outcomes()).toEqual(['rotated']);
     expect(await status()).toMatchObject({ status: 'needs_reconnect', lastError: { code: 'token_rejected' } });
+  });
+
+  it('is made each time that the service ends a token which has worked, however soon', async () => {
+    await open();
+    for (const outcome of [['rotated'], ['rotated', 'rotated']]) {
+      const credential = await house.credential(connector, alice);
+      await service.control.expireAccessTokens();
+      await house.connections.rejected(connector, alice.principal, credential, { status: 401, wwwAuthenticate: null });
+      expect(outcomes()).toEqual(outcome);
+      expect(await accepted()).toBe(true);
+    }
+    expect(await status()).toMatchObject({ status: 'connected' });
   });
 
   it('never follows a 403: missing scopes come back as the union of old and new', async () => {

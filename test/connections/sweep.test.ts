@@ -65,7 +65,8 @@ describe('what nobody waits for', () => {
     await round();
     expect(refreshes()).toBe(1);
     await house.token(connector, alice);
-    await vi.waitFor(() => expect(refreshes()).toBe(2));
+    await vi.waitFor(async () => expect((await view()).generation).toBe(3));
+    expect(refreshes()).toBe(2);
     clock.move(1_000);
     await house.token(connector, alice);
     clock.move(270_000);
