@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import { createAdmin } from './admin/admin.ts';
 import { createAudit } from './audit/audit.ts';
 import { createAuthorizationServer, type ResourceDirectory } from './authorization-server/authorization-server.ts';
@@ -92,6 +93,7 @@ export async function startServer(options: {
       identity,
       web,
       publicUrl,
+      spoolDir: join(config.dataDir, 'spool'),
       clientMetadataUrl: options.clientMetadataUrl,
     });
     connections.start();
