@@ -40,7 +40,7 @@ export type CredentialSource = {
       status: number;
       wwwAuthenticate: string | null;
       /** The credential is what an earlier refusal of this very call has brought. */
-      again: boolean;
+      again?: boolean | undefined;
     },
   ): Promise<CredentialAnswer>;
 };
@@ -61,20 +61,30 @@ export function createCredentialSource(options: {
   clock: Clock;
   log: Log;
   staticCredential: (connector: Connector) => Promise<Credential | null>;
+  /** Durable when it resolves; called before a credential leaves the store for the first time in this process. */
+  onReleased: (row: Connection, principal: Principal) => Promise<void>;
   /** A fresh token was refused: the connection cannot heal by itself. */
   onTokenRejected: (row: Connection) => Promise<void>;
 }): CredentialSource {
   const { store, live, refresh, sealing, discovery, clock, log } = options;
   /** Connections whose token was renewed because of a 401, and which generation came of it. */
   const forced = new Map<ConnectionId, number>();
+  const released = new Map<ConnectionId, number>();
   const refuse = (connector: Connector, refusal: Refusal['refusal'], more: Partial<Refusal> = {}): Refusal => ({
     refusal,
     connector,
     ...more,
   });
 
-  async function load(row: Connection, connector: Connector): Promise<Live> {
+  async function release(row: Connection, principal: Principal): Promise<void> {
+    if (released.get(row.id) === row.generation) return;
+    await options.onReleased(row, principal);
+    released.set(row.id, row.generation);
+  }
+
+  async function load(row: Connection, connector: Connector, principal: Principal): Promise<Live> {
     const readAt = live.version();
+    await release(row, principal);
     return live.put(row, await sealing.openTokens(row), connector, readAt);
   }
 
@@ -92,24 +102,26 @@ export function createCredentialSource(options: {
       );
   }
 
-  async function slow(connector: Connector, owner: Owner): Promise<CredentialAnswer> {
+  async function slow(connector: Connector, owner: Owner, principal: Principal): Promise<CredentialAnswer> {
     const readAt = live.version();
     const row = await store.findOwned(connector.tenant, connector.id, owner);
     if (row === undefined || row.status === 'pending' || row.status === 'revoked') {
       return refuse(connector, 'connection_required');
     }
     if (row.status === 'needs_reconnect' || row.status === 'quarantined') return refuse(connector, 'needs_reconnect');
+    await release(row, principal);
     const entry = live.put(row, await sealing.openTokens(row), connector, readAt);
     entry.usedAt = clock.now();
     if (clock.now() < entry.usableUntil) {
       ahead(entry, connector, owner);
       return entry.credential;
     }
-    return await renewed(connector, row, entry, 'expired');
+    return await renewed(connector, principal, row, entry, 'expired');
   }
 
   async function renewed(
     connector: Connector,
+    principal: Principal,
     row: Connection,
     entry: Live,
     reason: 'expired' | 'rejected',
@@ -129,10 +141,10 @@ export function createCredentialSource(options: {
     abort.abort();
     switch (outcome.kind) {
       case 'renewed':
-        return await serve(connector, outcome.row, reason);
+        return await serve(connector, principal, outcome.row, reason);
       case 'kept':
         return reason === 'expired'
-          ? (await load(outcome.row, connector)).credential
+          ? (await load(outcome.row, connector, principal)).credential
           : refuse(connector, 'needs_reconnect');
       case 'dead':
         return refuse(connector, 'needs_reconnect');
@@ -147,6 +159,7 @@ export function createCredentialSource(options: {
 
   async function serve(
     connector: Connector,
+    principal: Principal,
     row: Connection,
     reason: 'expired' | 'rejected',
   ): Promise<CredentialAnswer> {
@@ -154,7 +167,7 @@ export function createCredentialSource(options: {
       return refuse(connector, row.status === 'revoked' ? 'connection_required' : 'needs_reconnect');
     }
     if (reason === 'rejected') forced.set(row.id, row.generation);
-    const next = await load(row, connector);
+    const next = await load(row, connector, principal);
     next.usedAt = clock.now();
     return next.credential;
   }
@@ -180,7 +193,7 @@ export function createCredentialSource(options: {
       if (owner === undefined) return refuse(connector, 'connection_required');
       const entry = live.get(liveKey(connector.tenant, connector.id, owner));
       const now = clock.now();
-      if (entry === undefined || now >= entry.usableUntil) return slow(connector, owner);
+      if (entry === undefined || now >= entry.usableUntil) return slow(connector, owner, principal);
       entry.usedAt = now;
       if (now >= entry.refreshAt) ahead(entry, connector, owner);
       return entry.credential;
@@ -207,7 +220,7 @@ export function createCredentialSource(options: {
       if (row.status === 'needs_reconnect' || row.status === 'quarantined') return refuse(connector, 'needs_reconnect');
       // Someone has renewed it already: the refusal was about an older token.
       if (row.id === credential.key && row.generation > credential.generation) {
-        return (await load(row, connector)).credential;
+        return (await load(row, connector, principal)).credential;
       }
       // Refused at once, though it came from a refresh that a refusal had caused: the service refuses fresh ones. A token
       // that has worked in between may be refreshed as often as the service ends it.
@@ -215,7 +228,7 @@ export function createCredentialSource(options: {
         await options.onTokenRejected(row);
         return refuse(connector, 'needs_reconnect');
       }
-      return await renewed(connector, row, await load(row, connector), 'rejected');
+      return await renewed(connector, principal, row, await load(row, connector, principal), 'rejected');
     },
   };
 }

@@ -27,7 +27,7 @@ export type ConnectionSource = {
       status: number;
       wwwAuthenticate: string | null;
       /** The credential is what an earlier refusal of this very call has brought. */
-      again: boolean;
+      again?: boolean | undefined;
     },
   ): Promise<CredentialAnswer>;
   connectUrl(

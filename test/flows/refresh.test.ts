@@ -3,6 +3,7 @@ import { movableClock } from '../../src/clock.ts';
 import { createTestServer } from '../../src/test-server/test-server.ts';
 import type { TestServer } from '../../src/test-server/test-server.ts';
 import { plainProfile } from '../browser/profile.ts';
+import type { Profile } from '../browser/profile.ts';
 import { connectSdkClient, textOf } from '../clients/sdk-client.ts';
 import type { SdkClient } from '../clients/sdk-client.ts';
 import { startGateway } from '../fixtures/gateway.ts';
@@ -14,12 +15,13 @@ describe("a person's token at the service", () => {
   let service: TestServer;
   let gateway: TestGateway;
   let session: SdkClient;
+  let alice: Profile;
 
   beforeAll(async () => {
     service = await createTestServer({ mode: 'oauth-dcr', port: 0, accessTokenTtl: 300, rotation: 'strict', clock });
     gateway = await startGateway({ clock });
     await gateway.apply({ name: 'practice', kind: 'mcp', url: service.mcpUrl, auth: { type: 'oauth2' } });
-    const alice = plainProfile(await gateway.invite('Alice', { username: 'alice', password: 'practice' }));
+    alice = plainProfile(await gateway.invite('Alice', { username: 'alice', password: 'practice' }));
     session = await connectSdkClient({
       url: gateway.mcpUrl('practice'),
       era: 'modern',
@@ -41,6 +43,16 @@ describe("a person's token at the service", () => {
   }
   function rejections() {
     return service.ledger.of('mcp_call').filter((call) => call.status === 401 && call.token !== null);
+  }
+
+  /** Calls by their status and refreshes by their outcome, in the order in which the service saw them. */
+  function storySince(start: number): (string | number)[] {
+    return service.ledger.events.slice(start).flatMap((event): (string | number)[] => {
+      if (event.type === 'refresh') return [event.outcome];
+      // A refused call is refused before anyone reads what it calls.
+      const ours = event.type === 'mcp_call' && (event.name === 'whoami' || event.status === 401);
+      return ours ? [event.status] : [];
+    });
   }
 
   it('stays the same while it is fresh', async () => {
@@ -70,14 +82,28 @@ describe("a person's token at the service", () => {
     await service.control.expireAccessTokens();
     const before = service.ledger.events.length;
     expect(await generation()).toBe(4);
-    const events = service.ledger.events.slice(before);
-    const story = events.flatMap((event): (string | number)[] => {
-      if (event.type === 'refresh') return [event.outcome];
-      // A refused call is refused before anyone reads what it calls.
-      const ours = event.type === 'mcp_call' && (event.name === 'whoami' || event.status === 401);
-      return ours ? [event.status] : [];
-    });
-    expect(story).toEqual([401, 'rotated', 200]);
+    expect(storySince(before)).toEqual([401, 'rotated', 200]);
+  });
+
+  it('is refreshed each time that the service rejects one that has worked, however soon', async () => {
+    for (const expected of [5, 6]) {
+      await service.control.expireAccessTokens();
+      expect(await generation()).toBe(expected);
+    }
+  });
+
+  it('is given up at once when the service rejects the fresh one too; the link in the answer brings another', async () => {
+    const before = service.ledger.events.length;
+    await service.control.failCalls({ on: 'mcp', answer: 401, times: 2 });
+    const answers = [];
+    for (let call = 0; call < 2; call += 1) {
+      answers.push(await session.client.callTool({ name: 'whoami', arguments: {} }));
+    }
+    expect(storySince(before)).toEqual([401, 'rotated', 401]);
+    for (const answer of answers) expect(answer.isError).toBe(true);
+    const link = /http:\S+/.exec(textOf(answers[1]!))![0];
+    await alice.visit(link, { until: (view) => view.title.startsWith('practice is connected') });
+    expect(await generation()).toBe(1);
   });
 
   it('is asked for anew by the person, and not refreshed in a loop, when the service has ended the grant', async () => {

@@ -32,9 +32,9 @@ export function openWallet(): Wallet {
     },
     take: (user) => void held.delete(user),
     credential: (_connector, principal) => held.get(principal.user ?? '') ?? { refusal: 'connection_required' },
-    rejected(connector, principal, credential, { status, wwwAuthenticate }) {
+    rejected(connector, principal, credential, { status, wwwAuthenticate, again }) {
       wallet.rejections.push({ user: principal.user, status, wwwAuthenticate, generation: credential.generation });
-      return Promise.resolve(wallet.onRejected(connector, principal, status));
+      return Promise.resolve(again ? { refusal: 'needs_reconnect' } : wallet.onRejected(connector, principal, status));
     },
     connectUrl(connector, principal, { scopes = [] }) {
       wallet.urls.push({ user: principal.user, scopes });
