@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -24,6 +24,7 @@ const begin = (args: string[], env: Record<string, string>): Started => {
 };
 
 test('serve prints the address and the set-up link, answers, and stops when asked', { timeout: 60_000 }, async () => {
+  await mkdir(join(cwd, 'data'), { mode: 0o700 });
   const serve = begin(['serve'], { VALETKEY_PORT: '0' });
   const [, url = ''] = await serve.says(/^Valetkey is at (\S+)$/m);
   const [, link = ''] = await serve.says(/^ {2}(http\S+\/setup\/\S+)$/m);
@@ -33,6 +34,8 @@ test('serve prints the address and the set-up link, answers, and stops when aske
   expect(browser.status()).toBe(200);
   serve.signal('SIGTERM');
   expect(await serve.ended).toMatchObject({ code: 0 });
+  // What was compiled is there for the next start.
+  expect(await readdir(join(cwd, 'data', 'compiled'))).toHaveLength(1);
 });
 
 test('serve refuses a wrong declared connector before anybody can reach it', { timeout: 60_000 }, async () => {
