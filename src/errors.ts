@@ -219,7 +219,7 @@ export const ERRORS = {
   issuer_changed: entry(
     409,
     'The service names another authorization server than the one that the client was entered for.',
-    'If the move is genuine, enter the client id and secret of the new one.',
+    'If the move is genuine, set auth.issuer to the new one, with the client id and secret that it gave.',
   ),
   registration_needed: entry(
     409,

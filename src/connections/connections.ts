@@ -229,6 +229,16 @@ export function createConnections(options: {
     clock,
     log,
     staticCredential: (connector) => connectors.staticCredential(connector),
+    onReleased: async (row, principal) =>
+      await audit.record({
+        tenant: row.tenant,
+        action: 'credential.released',
+        actor: principal.user === null ? 'gateway' : `user:${principal.user}`,
+        client: principal.client,
+        object: `connection:${row.id}`,
+        outcome: 'success',
+        detail: { connector: row.connector, generation: row.generation },
+      }),
     async onTokenRejected(row) {
       const { message, hint } = fail('token_rejected');
       const change = {

@@ -291,7 +291,7 @@ async function document<T extends z.ZodType>(
   tried: Tried[],
   schema: T,
 ): Promise<z.output<T> | undefined> {
-  const answer = await look(egress, url, tried, { headers: { accept: 'application/json' }, timeoutMs: 10_000 });
+  const answer = await look(egress, url, tried, { headers: { accept: 'application/json' }, timeoutMs: 5_000 });
   if (answer === undefined || answer.status !== 200) return undefined;
   const parsed = schema.safeParse(parseJson(answer));
   if (parsed.success) return parsed.data;

@@ -187,6 +187,12 @@ const STATUS: Record<ConnectionStatus | 'none' | 'not_needed', string> = {
   quarantined: 'Held back for an owner to look at',
 };
 
+/** Whether there is a grant that can be used, renewed or ended. */
+export function isLinked(connection: ConnectionView | undefined): boolean {
+  const { status } = connection ?? {};
+  return status === 'connected' || status === 'suspect' || status === 'needs_reconnect';
+}
+
 export type ConnectionRow = {
   connector: Connector;
   connection: ConnectionView | undefined;
@@ -216,7 +222,8 @@ export function connectionsPage(state: {
 
 function connectionSection({ connector, connection, url, mayConnect, csrf }: ConnectionRow): Html {
   const status = connector.oauth === null ? 'not_needed' : (connection?.status ?? 'none');
-  const there = status === 'connected' || status === 'suspect' || status === 'needs_reconnect';
+  const there = isLinked(connection);
+  const { active } = connector.document;
   const href = `/connect/${connector.tenant}/${connector.name}`;
   return html`<section>
     <h2>${connector.document.title}</h2>
@@ -250,7 +257,13 @@ function connectionSection({ connector, connection, url, mayConnect, csrf }: Con
         ? ''
         : mayConnect
           ? html`<div class="actions">
-              <a class="button ${there ? 'quiet' : ''}" href="${href}">${there ? 'Reconnect' : 'Connect'}</a>
+              ${
+                active
+                  ? html`<a class="button ${there ? 'quiet' : ''}" href="${href}"
+                      >${there ? 'Reconnect' : 'Connect'}</a
+                    >`
+                  : html`<p class="hint">An owner has switched this connector off.</p>`
+              }
               ${
                 there && connection !== undefined
                   ? html`<form method="post" action="/connections/${connection.id}/disconnect">

@@ -101,7 +101,9 @@ export function createRegistrations(options: {
   async function ensureStatic(connector: Connector, found: Discovered, clientId: string): Promise<Registration> {
     const row = await staticRow(connector);
     const authMethod = staticAuthMethod(connector, found);
-    if (row.clientId === clientId && row.issuer !== '' && row.issuer !== found.issuer) {
+    // What an operator typed in is the operator's word; what a server says of itself is not.
+    const typed = found.typed || connector.oauth?.issuer != null;
+    if (!typed && row.clientId === clientId && row.issuer !== '' && row.issuer !== found.issuer) {
       // The secret was entered for another issuer: an upstream that renames its issuer must not get it.
       throw fail('issuer_changed', {
         message: `The client of this connector belongs to ${printable(row.issuer)}, but the server now names ${printable(found.issuer)}.`,

@@ -17,6 +17,7 @@ import type { Tried } from './discovery.ts';
 import { ownerFor } from './live.ts';
 import {
   connectionsPage,
+  isLinked,
   connectPage,
   DISCONNECTED,
   onwardPage,
@@ -234,24 +235,26 @@ export function mountConnections(options: {
 
   async function rowsOf({ user, csrfSecret }: SignedIn): Promise<ConnectionRow[]> {
     const person = { tenant: user.tenant, user: user.id, email: user.email, role: user.role };
-    const usable = connectors
-      .list(user.tenant)
-      .filter((connector) => connector.document.active && mayUse(connector, person));
-    return await Promise.all(
-      usable.map(async (connector) => {
-        const connection =
-          connector.oauth === null
-            ? undefined
-            : await connections.of(connector, { tenant: user.tenant, user: user.id });
-        return {
-          connector,
-          connection,
-          url: `${publicUrl}/mcp/${connector.tenant}/${connector.name}`,
-          mayConnect: connector.oauth?.owner !== 'tenant' || user.role === 'owner',
-          csrf: csrfToken(csrfSecret, `disconnect ${connection?.id ?? ''}`),
-        };
-      }),
+    const rows = await Promise.all(
+      connectors
+        .list(user.tenant)
+        .filter((connector) => mayUse(connector, person))
+        .map(async (connector) => {
+          const connection =
+            connector.oauth === null
+              ? undefined
+              : await connections.of(connector, { tenant: user.tenant, user: user.id });
+          return {
+            connector,
+            connection,
+            url: `${publicUrl}/mcp/${connector.tenant}/${connector.name}`,
+            mayConnect: connector.oauth?.owner !== 'tenant' || user.role === 'owner',
+            csrf: csrfToken(csrfSecret, `disconnect ${connection?.id ?? ''}`),
+          };
+        }),
     );
+    // One that is switched off is shown as long as there is something to disconnect.
+    return rows.filter(({ connector, connection }) => connector.document.active || isLinked(connection));
   }
 
   app.post('/connections/:id/disconnect', async (context) => {
