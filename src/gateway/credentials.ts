@@ -30,6 +30,8 @@ export type ConnectionSource = {
       again?: boolean | undefined;
     },
   ): Promise<CredentialAnswer>;
+  /** Tells `tenant/connector/…` of a connection that changed, or null when any may have. Returns the way out. */
+  onChanged(listener: (key: string | null) => void): () => void;
   connectUrl(
     connector: Connector,
     principal: Principal,

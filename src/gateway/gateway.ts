@@ -138,6 +138,9 @@ export function createGateway(options: {
     for (const call of open) call.tick();
   };
   const stopWatch = clock.every(1_000, tick);
+  const stopListening = connections.onChanged((key) => {
+    for (const call of open) if (call.concerns(key)) call.connectionChanged();
+  });
   const stopSweep = clock.every(60_000, () => rate.sweep(clock.now()));
 
   async function upstreamFor(connector: Connector, principal: Principal): Promise<Parameters<typeof probe>[0]> {
@@ -168,6 +171,7 @@ export function createGateway(options: {
       });
       stopWatch();
       stopSweep();
+      stopListening();
       kind.close();
       await traffic.stop();
     },

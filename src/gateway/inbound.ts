@@ -82,6 +82,16 @@ export abstract class Inbound {
   /** Whether the upstream may be silent for as long as it likes. */
   protected abstract get patient(): boolean;
 
+  /** A connection at this connector has come, gone or changed. */
+  connectionChanged(): void {
+    // Only who waits for one cares.
+  }
+
+  /** Whether it is about this connector. */
+  concerns(key: string | null): boolean {
+    return key === null || key.startsWith(`${this.connector.tenant}/${this.connector.id}/`);
+  }
+
   begin(): void {
     const answer = this.doors.protectedResource.authenticate(this.request, this.connector);
     if (answer instanceof Promise) this.later(answer, (settled) => this.#authenticated(settled));

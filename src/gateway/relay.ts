@@ -7,7 +7,8 @@ import { rewriteEvents, rewriteJson, type Change, type Rewriter } from './rewrit
 /** More than this is never held in memory, whatever a connector allows to pass. */
 const MAX_HELD = 16 * 1024 * 1024;
 
-const STREAM_HEADERS = [
+/** Of every event stream; flat. */
+export const STREAM_HEADERS = [
   'content-type',
   'text/event-stream',
   'cache-control',

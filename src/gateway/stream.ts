@@ -5,10 +5,13 @@ import { fail, type ValetkeyError } from '../errors.ts';
 import { newId, type FlowId } from '../ids.ts';
 import { isCredentialRefusal, type CredentialAnswer } from './credentials.ts';
 import { Inbound } from './inbound.ts';
-import { Relay } from './relay.ts';
+import { Relay, STREAM_HEADERS } from './relay.ts';
 import { RPC, rpcError, rpcFailure } from './rpc.ts';
 import { needsRenewal } from './session.ts';
 import { sessionHeaders } from './upstream-headers.ts';
+
+const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
+const NO_EXCHANGE: Exchange = { pause: () => undefined, resume: () => undefined, abort: () => undefined };
 
 /**
  * GET and DELETE of a 2025-era client: the stream of messages that belong to no call, and the end of a session.
@@ -16,6 +19,7 @@ import { sessionHeaders } from './upstream-headers.ts';
  */
 export class SessionRequest extends Inbound implements ReplySink {
   #relay: Relay | undefined;
+  #held = false;
 
   protected admitted(): void {
     const { method, headers } = this.request;
@@ -32,6 +36,9 @@ export class SessionRequest extends Inbound implements ReplySink {
 
   protected credentialed(answer: CredentialAnswer): void {
     const { session } = this;
+    const unconnected =
+      isCredentialRefusal(answer) || (answer === null && this.connector.document.auth.type !== 'none');
+    if (unconnected && session?.upstream === null && this.request.method === 'GET') return this.#hold();
     if (isCredentialRefusal(answer)) return this.#notAllowed();
     const send = (upstream: string | null): void => {
       this.exchange = this.doors.kind.exchange(
@@ -52,6 +59,24 @@ export class SessionRequest extends Inbound implements ReplySink {
     if (answer === null || session.handshake === null) return this.fail(fail('session_unknown'));
     if (this.request.method === 'DELETE') return this.#end(204);
     this.later(this.doors.renewal.renew(this.connector, answer, session), send);
+  }
+
+  /** Nothing to say until there is a connection: then the tools are others, and the client is told to look again. */
+  #hold(): void {
+    this.#held = true;
+    this.output.beginStream(200, STREAM_HEADERS, NO_EXCHANGE);
+  }
+
+  override connectionChanged(): void {
+    if (!this.#held || this.over) return;
+    const answer = this.doors.credentials.get(this.connector, this.principal);
+    this.later(Promise.resolve(answer), (credential) => {
+      if (credential === null || isCredentialRefusal(credential)) return;
+      this.output.event(LIST_CHANGED);
+      // The client opens the stream again, and then it is the upstream's.
+      this.output.end();
+      this.finished();
+    });
   }
 
   replyStart(status: number, headers: IncomingHttpHeaders, exchange: Exchange): void {

@@ -41,6 +41,7 @@ export type House = {
 const nobody: ConnectionSource = {
   credential: () => ({ refusal: 'connection_required' }),
   rejected: () => Promise.resolve({ refusal: 'needs_reconnect' }),
+  onChanged: () => () => undefined,
   connectUrl: (connector) => {
     const path = `/connect/${connector.tenant}/${connector.name}`;
     return Promise.resolve({ url: `https://gateway.example${path}?ticket=t`, expiresAt: 0 });

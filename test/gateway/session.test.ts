@@ -119,7 +119,6 @@ describe('a client that comes before its user is connected', () => {
     expect((await legacy(url, 'tools/list', {}, within(id))).json().result['tools']).toMatchObject([
       { name: 'connect' },
     ]);
-    expect((await send(url, 'GET', within(id))).status).toBe(405);
     const answer = await legacy(url, 'tools/call', { name: 'connect' }, within(id));
     expect(answer.json()).toMatchObject({ result: { isError: true, content: [{ type: 'text' }] } });
     expect(answer.text).toContain('https://gateway.example/connect/files?ticket=t1');
@@ -140,6 +139,17 @@ describe('a client that comes before its user is connected', () => {
     expect(hellos).toHaveLength(1);
     expect(JSON.parse(hellos[0]?.body ?? '')).toMatchObject({ params: HELLO });
     expect(upstream.seen.some((seen) => seen.body.includes('notifications/initialized'))).toBe(true);
+  });
+
+  it('hears on its stream that the tools are others now', async () => {
+    const id = await begin();
+    const response = await fetch(url, {
+      headers: { authorization: `Bearer ${token}`, accept: 'text/event-stream', 'mcp-session-id': id },
+    });
+    expect(response.headers.get('content-type')).toBe('text/event-stream');
+    wallet.give('usr_bob', 'bob');
+    wallet.give('usr_alice', 'alice');
+    expect(await response.text()).toBe('\ndata: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n');
   });
 
   it('gets another session upstream when that one is lost', async () => {

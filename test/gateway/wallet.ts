@@ -16,6 +16,7 @@ export type Wallet = ConnectionSource & {
 
 export function openWallet(): Wallet {
   const held = new Map<string, Credential>();
+  const listeners = new Set<(key: string | null) => void>();
   const wallet: Wallet = {
     rejections: [],
     urls: [],
@@ -28,6 +29,7 @@ export function openWallet(): Wallet {
         expiresAt: null,
       };
       held.set(user, credential);
+      for (const listener of listeners) listener(null);
       return credential;
     },
     take: (user) => void held.delete(user),
@@ -35,6 +37,10 @@ export function openWallet(): Wallet {
     rejected(connector, principal, credential, { status, wwwAuthenticate, again }) {
       wallet.rejections.push({ user: principal.user, status, wwwAuthenticate, generation: credential.generation });
       return Promise.resolve(again ? { refusal: 'needs_reconnect' } : wallet.onRejected(connector, principal, status));
+    },
+    onChanged(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
     },
     connectUrl(connector, principal, { scopes = [] }) {
       wallet.urls.push({ user: principal.user, scopes });
