@@ -11,7 +11,8 @@ describe('docs/dependencies.md', () => {
     const page = readFileSync(join(ROOT, 'docs/dependencies.md'), 'utf8');
     const rows = [...page.matchAll(/^\| (`[^|]+) \| ([^|]+) \|/gm)];
     const named = rows.flatMap(([, names = '']) => [...names.matchAll(/`([^`]+)`/g)].map(([, name]) => name));
-    expect(named.toSorted()).toEqual(wanted.toSorted());
-    for (const [, names, why = ''] of rows) expect(why.trim(), names).toMatch(/^[A-Z`].+\.$/);
+    expect(new Set(named)).toEqual(new Set(wanted));
+    expect(named).toHaveLength(wanted.length);
+    for (const [, , why = ''] of rows) expect(why.trim()).toMatch(/^[A-Z`].+\.$/);
   });
 });
