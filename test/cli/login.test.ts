@@ -78,17 +78,28 @@ test('a person signs the command line in with the browser, and out again', { tim
   });
 });
 
-test('an answer with a foreign state is not taken for the sign-in', { timeout: 60_000 }, async () => {
-  const login = start(['login', '--no-open'], settings());
-  const [, address = ''] = await login.says(/^ {2}(http\S+)$/m);
-  const callback = new URL(new URL(address).searchParams.get('redirect_uri') ?? '');
-  callback.search = new URLSearchParams({ code: 'x', state: 'foreign', iss: gateway.publicUrl }).toString();
-  await fetch(callback);
-  expect(await login.ended).toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining('an answer that was not asked for'),
-  });
-});
+test.each(['state', 'iss'])(
+  'an answer with a foreign %s is not taken for the sign-in',
+  { timeout: 60_000 },
+  async (name) => {
+    const login = start(['login', '--no-open'], settings());
+    const [, address = ''] = await login.says(/^ {2}(http\S+)$/m);
+    const asked = new URL(address).searchParams;
+    const callback = new URL(asked.get('redirect_uri') ?? '');
+    const answer = {
+      code: 'x',
+      state: asked.get('state') ?? '',
+      iss: gateway.publicUrl,
+      [name]: 'https://foreign.example',
+    };
+    callback.search = new URLSearchParams(answer).toString();
+    await fetch(callback);
+    expect(await login.ended).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('an answer that was not asked for'),
+    });
+  },
+);
 
 test('a denied sign-in ends with what to do', { timeout: 60_000 }, async () => {
   const login = start(['login', '--no-open'], settings());

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { createAudit } from '../../src/audit/audit.ts';
 import { systemClock } from '../../src/clock.ts';
+import { mayUse } from '../../src/connectors/connector.ts';
 import { createConnectors, type Connectors } from '../../src/connectors/connectors.ts';
 import { loadProviders } from '../../src/connectors/provider.ts';
 import type { Database } from '../../src/database/database.ts';
@@ -289,6 +290,18 @@ describeStores('connectors', (open, store) => {
       connectors.put(tenant, 'files', auth({ tenantId: 't', instanceUrl: 'https://10.0.0.1' }, host), 'a'),
     ).rejects.toThrow(/auth.tokenUrl: /);
     await expect(connectors.put(tenant, 'files', auth({ tenantId: 't', other: 'x' }), 'a')).rejects.toThrow(/other/);
+  });
+
+  it('is for the people it allows, for owners, and never for another tenant', async () => {
+    const { connectors } = await build();
+    const allow = { users: ['Ada@Example.com', 'usr_2'] };
+    const made = await connectors.create(tenant, document({ access: { allow } }), 'a');
+    const person = { tenant, user: 'usr_1', email: 'eve@example.com', role: 'member' as const };
+    expect(mayUse(made, person)).toBe(false);
+    expect(mayUse(made, { ...person, email: 'ada@example.com' })).toBe(true);
+    expect(mayUse(made, { ...person, user: 'usr_2' })).toBe(true);
+    expect(mayUse(made, { ...person, role: 'owner' })).toBe(true);
+    expect(mayUse(made, { ...person, role: 'owner', tenant: 'other' as TenantId })).toBe(false);
   });
 
   it('has no per-user connection for callers whom nobody signed in', async () => {
