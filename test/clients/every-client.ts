@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { Profile } from '../browser/profile.ts';
 import { startBrowserScript } from './browser-script.ts';
 import { runInspector } from './inspector.ts';
@@ -36,8 +36,10 @@ export function everyClientMeets(arrange: () => Promise<Meeting>): void {
 
   it('lets mcp-remote sign in and call', async () => {
     const scratch = await createScratch();
+    onTestFinished(() => scratch.remove());
     const script = await startBrowserScript(scratch.home, (url) => meeting.profile.authorize(url));
     const remote = await connectMcpRemote(meeting.url, script.path, scratch);
+    onTestFinished(() => remote.close());
     const { tools } = await remote.client.listTools();
     expect(tools.map((tool) => tool.name)).toContain('whoami');
     expect(textOf(await remote.client.callTool({ name: 'whoami', arguments: {} }))).toContain('alice');
@@ -45,17 +47,16 @@ export function everyClientMeets(arrange: () => Promise<Meeting>): void {
     await script.close();
     expect(script.failures).toEqual([]);
     expect(script.opened).toHaveLength(1);
-    await scratch.remove();
   });
 
   it('lets the inspector sign in and call', async () => {
     const scratch = await createScratch();
+    onTestFinished(() => scratch.remove());
     const script = await startBrowserScript(scratch.home, (url) => meeting.profile.authorize(url));
     const call = ['--method', 'tools/call', '--tool-name', 'whoami'];
     const run = await runInspector(meeting.url, call, scratch, script.path);
     await script.close();
     expect(script.failures).toEqual([]);
     expect(run).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('alice') });
-    await scratch.remove();
   });
 }

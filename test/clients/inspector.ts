@@ -22,7 +22,7 @@ export async function runInspector(
   browser: string,
 ): Promise<InspectorRun> {
   const callback = `http://127.0.0.1:${await freePort()}/oauth/callback`;
-  const options = ['--transport', 'http', '--callback-url', callback, '--format', 'json'];
+  const options = ['--transport', 'http', '--callback-url', callback, '--connect-timeout', '45000', '--format', 'json'];
   const child = spawn(process.execPath, [program, '--cli', url, ...options, ...args], {
     cwd: scratch.home,
     env: scratch.environment({
