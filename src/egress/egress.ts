@@ -53,8 +53,6 @@ export function createEgress(options: {
   allow: readonly string[];
   userAgent?: string;
   connectTimeoutMs?: number;
-  /** Connections to one origin on the data plane. */
-  connections?: number;
 }): Egress {
   const guard = createAddressGuard(options.allow);
   const connect = { lookup: guard.lookup, timeout: options.connectTimeoutMs ?? 5_000 };
@@ -157,7 +155,8 @@ export function createEgress(options: {
     },
     pool: (origin) =>
       poolOf(pools, origin, {
-        connections: options.connections ?? 256,
+        // A call may be answered by a stream that takes its time: with a bound, slow calls would keep out all others.
+        connections: null,
         pipelining: 1,
         keepAliveTimeout: 30_000,
         bodyTimeout: 0,

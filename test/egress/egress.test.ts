@@ -209,4 +209,18 @@ describe('a pool', () => {
       code('egress_blocked'),
     );
   });
+
+  it('lets a call through however many slow ones are open', async () => {
+    const { url } = await serve((request, response) => {
+      if (request.url === '/quick') response.end('ok');
+      else response.writeHead(200).write('x');
+    });
+    const pool = egress().pool(url);
+    const slow = await Promise.all(
+      Array.from({ length: 300 }, async () => await pool.request({ path: '/slow', method: 'GET' })),
+    );
+    const quick = await pool.request({ path: '/quick', method: 'GET', signal: AbortSignal.timeout(10_000) });
+    expect(await quick.body.text()).toBe('ok');
+    for (const { body } of slow) body.on('error', () => undefined).destroy();
+  });
 });
