@@ -8,15 +8,15 @@ import { readBody } from './body.ts';
 import { promptAnswer } from './connect-prompt.ts';
 import { isCredentialRefusal, type CredentialAnswer, type CredentialRefusal } from './credentials.ts';
 import { isRefusal, readEnvelope, type Envelope } from './envelope.ts';
-import { Inbound } from './inbound.ts';
+import { Inbound, NO_EXCHANGE } from './inbound.ts';
 import { spanOf } from './json-text.ts';
 import { changeOf } from './lists.ts';
 import { decide } from './policy.ts';
-import { Relay } from './relay.ts';
+import { Relay, STREAM_HEADERS } from './relay.ts';
 import { rpcError, rpcFailure, type RpcRefusal } from './rpc.ts';
 import { scrub } from './scrub.ts';
 import { needsRenewal, type Handshake, type Session } from './session.ts';
-import { answerUnconnected, isAnswerable } from './unconnected.ts';
+import { answerUnconnected, isAnswerable, listening } from './unconnected.ts';
 import { meaningOf } from './upstream-answer.ts';
 import { messageHeaders } from './upstream-headers.ts';
 
@@ -34,6 +34,8 @@ export class Call extends Inbound implements ReplySink {
   #relay: Relay | undefined;
   #refusal: { status: number; headers: IncomingHttpHeaders; chunks: Buffer[]; size: number } | undefined;
   #dropped = 0;
+  /** A stream that waits for its user to connect. */
+  #held = false;
   #retried = false;
   #begunAgain = false;
   readonly #startedAt = this.doors.clock.monotonic();
@@ -100,9 +102,33 @@ export class Call extends Inbound implements ReplySink {
     this.#missing = refusal;
     const { kind, method } = this.#envelope;
     if (kind !== 'request') return this.#accept();
+    if (this.#endless) return this.#hold();
     const began = this.session === undefined || this.session.upstream !== null;
     if (began && isAnswerable(this.#envelope) && method !== 'ping') return this.#send(this.session?.upstream ?? null);
     this.#prompt(refusal);
+  }
+
+  #hold(): void {
+    const { wanted, known, over } = listening(this.#envelope);
+    this.output.beginStream(200, STREAM_HEADERS, NO_EXCHANGE);
+    this.output.event(known);
+    this.#held = wanted;
+    if (wanted) return;
+    this.output.event(over);
+    this.output.end();
+    this.finished('ok');
+  }
+
+  override connectionChanged(): void {
+    if (!this.#held || this.over) return;
+    this.later(Promise.resolve(this.doors.credentials.get(this.connector, this.principal)), (credential) => {
+      if (credential === null || isCredentialRefusal(credential)) return;
+      const { changed, over } = listening(this.#envelope);
+      this.output.event(changed);
+      this.output.event(over);
+      this.output.end();
+      this.finished('ok');
+    });
   }
 
   // 6. The original bytes go out with the credential that is the gateway's to add.

@@ -39,6 +39,9 @@ export type Doors = {
 const MAX_STALL = 30;
 const KEEP_ALIVE_AFTER = 15;
 
+/** Behind a stream that the gateway fills itself. */
+export const NO_EXCHANGE: Exchange = { pause: () => undefined, resume: () => undefined, abort: () => undefined };
+
 /** One request of a client: who it is from, which session it belongs to, and how long it may take. */
 export abstract class Inbound {
   protected readonly doors: Doors;

@@ -4,14 +4,13 @@ import { headerText, type Exchange, type ReplySink } from '../connectors/kinds/k
 import { fail, type ValetkeyError } from '../errors.ts';
 import { newId, type FlowId } from '../ids.ts';
 import { isCredentialRefusal, type CredentialAnswer } from './credentials.ts';
-import { Inbound } from './inbound.ts';
+import { Inbound, NO_EXCHANGE } from './inbound.ts';
 import { Relay, STREAM_HEADERS } from './relay.ts';
 import { RPC, rpcError, rpcFailure } from './rpc.ts';
 import { needsRenewal } from './session.ts';
 import { sessionHeaders } from './upstream-headers.ts';
 
 const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
-const NO_EXCHANGE: Exchange = { pause: () => undefined, resume: () => undefined, abort: () => undefined };
 
 /**
  * GET and DELETE of a 2025-era client: the stream of messages that belong to no call, and the end of a session.

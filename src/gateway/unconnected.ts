@@ -95,3 +95,23 @@ async function toolsOf(
     },
   ];
 }
+
+/**
+ * What a 2026 client hears on `subscriptions/listen` while there is nothing to listen to: that its wish is known, and,
+ * once there is a connection, that the tools are others. `wanted`: whether it wishes to know.
+ */
+export function listening(envelope: Envelope): { wanted: boolean; known: string; changed: string; over: string } {
+  const filter = envelope.params?.['notifications'] as { toolsListChanged?: unknown } | null | undefined;
+  const wanted = filter?.toolsListChanged === true;
+  const _meta = { 'io.modelcontextprotocol/subscriptionId': envelope.id };
+  const notification = (method: string, params: Record<string, unknown>): string =>
+    JSON.stringify({ jsonrpc: '2.0', method, params: { ...params, _meta } });
+  return {
+    wanted,
+    known: notification('notifications/subscriptions/acknowledged', {
+      notifications: wanted ? { toolsListChanged: true } : {},
+    }),
+    changed: notification('notifications/tools/list_changed', {}),
+    over: rpcResult(envelope.id, { resultType: 'complete', _meta }),
+  };
+}

@@ -34,22 +34,30 @@ export async function legacy(url: string, method: string, params: unknown = {}, 
   return await post(url, JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }), extra);
 }
 
-/** A request of 2026-07-28, with the headers that mirror it. */
+/** A request of 2026-07-28, with the headers that mirror it; resolves when the headers of the answer are there. */
+export async function openModern(
+  url: string,
+  method: string,
+  params: Record<string, unknown> = {},
+  extra: Extra = {},
+): Promise<Response> {
+  const name = params['name'] ?? params['uri'];
+  const headers = headersOf(extra, {
+    'mcp-protocol-version': '2026-07-28',
+    'mcp-method': method,
+    ...(typeof name === 'string' ? { 'mcp-name': name } : {}),
+  });
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: { ...params, _meta: META } });
+  return await fetch(url, { method: 'POST', body, headers, ...(extra.signal && { signal: extra.signal }) });
+}
+
 export async function modern(
   url: string,
   method: string,
   params: Record<string, unknown> = {},
   extra: Extra = {},
 ): Promise<Sent> {
-  const name = params['name'] ?? params['uri'];
-  const headers = {
-    'mcp-protocol-version': '2026-07-28',
-    'mcp-method': method,
-    ...(typeof name === 'string' ? { 'mcp-name': name } : {}),
-    ...extra.headers,
-  };
-  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: { ...params, _meta: META } });
-  return await post(url, body, { ...extra, headers });
+  return await read(await openModern(url, method, params, extra));
 }
 
 export async function send(url: string, method: string, extra: Extra = {}): Promise<Sent> {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { UserId } from '../../src/ids.ts';
-import { legacy, modern, post, send } from './client.ts';
+import { legacy, modern, openModern, post, send } from './client.ts';
 import { openHouse, type House } from './house.ts';
 import { sessionful } from './legacy-upstream.ts';
 import { echo, json, startUpstream, type Upstream } from './practice-upstream.ts';
@@ -206,6 +206,26 @@ describe('a client that comes before its user is connected', () => {
     expect((await modern(url, 'tools/call', { name: 'connect' }, { token })).json()).toMatchObject({
       result: { resultType: 'complete', isError: true },
     });
+  });
+
+  it('of 2026 that listens hears when its user has connected', async () => {
+    const filter = { notifications: { toolsListChanged: true, promptsListChanged: true } };
+    const listened = await openModern(url, 'subscriptions/listen', filter, { token });
+    wallet.give('usr_alice', 'alice');
+    const messages = (await listened.text()).split('\n').filter((line) => line.startsWith('data: '));
+    const _meta = { 'io.modelcontextprotocol/subscriptionId': 1 };
+    expect(messages.map((line) => JSON.parse(line.slice(6)) as unknown)).toEqual([
+      {
+        jsonrpc: '2.0',
+        method: 'notifications/subscriptions/acknowledged',
+        params: { notifications: { toolsListChanged: true }, _meta },
+      },
+      { jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: { _meta } },
+      { jsonrpc: '2.0', id: 1, result: { resultType: 'complete', _meta } },
+    ]);
+    wallet.take('usr_alice');
+    const indifferent = await modern(url, 'subscriptions/listen', { notifications: {} }, { token });
+    expect(indifferent.text).toMatch(/acknowledged.*\n\n\ndata: .*"resultType":"complete"/);
   });
 
   it('is told when the service is down instead of being shown a tool', async () => {
