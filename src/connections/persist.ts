@@ -12,7 +12,8 @@ import type { TokenAnswer } from './token-answer.ts';
 export type Persist = {
   /**
    * Stores what a refresh brought, and does not give up: until the commit the pair exists in this memory only.
-   * Returns the row as it stands then, or undefined when it was disconnected meanwhile and the pair is to be revoked.
+   * `superseded`: another process has taken the attempt over, and what it finds out holds. `late`: the connection is gone,
+   * and the pair is revoked.
    */
   refreshed(
     row: Connection,
@@ -21,7 +22,7 @@ export type Persist = {
     answer: TokenAnswer,
     sentAt: number,
     connector: Connector | undefined,
-  ): Promise<Connection | undefined>;
+  ): Promise<{ kind: 'stored'; row: Connection } | { kind: 'superseded' } | { kind: 'late' }>;
   /** Pairs that an earlier run could only spool, before anyone presents their predecessors again. */
   recoverSpooled(): Promise<number>;
   /** From now on a pair that is safe in the spool does not hold anything up, and one that is not does so for a minute. */
@@ -37,7 +38,7 @@ export function createPersist(options: {
   connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
   clock: Clock;
   log: Log;
-  /** The credential is good although it is not stored yet: whoever waits may have it. */
+  /** The pair is safe in the spool although the store does not take it yet: whoever waits may have it. */
   onHeld: (row: Connection, tokens: Tokens) => void;
   /** Tokens that nobody will use: a disconnect was faster. */
   onLate: (row: Connection, tokens: Tokens) => Promise<void>;
@@ -91,15 +92,19 @@ export function createPersist(options: {
           clock.now(),
         );
         const current = await store.find(row.tenant, row.id);
-        if (spooled) spool.remove(attempt);
-        if (committed) return current ?? next;
-        if (current !== undefined && current.status !== 'revoked') return current;
+        if (spooled && (committed || current?.generation !== row.generation)) spool.remove(attempt);
+        if (committed) return { kind: 'stored', row: current ?? next };
+        if (current !== undefined && current.status !== 'revoked') {
+          return current.generation > row.generation ? { kind: 'stored', row: current } : { kind: 'superseded' };
+        }
         await options.onLate(row, tokens);
-        return undefined;
+        return { kind: 'late' };
       } catch (thrown) {
         if (failures === 0) {
-          options.onHeld(next, tokens);
           spooled = await spool.write(row, attempt, answer, sentAt);
+          // Some providers end the old refresh token with the first use of the new access token: before the pair is on
+          // disk, a crash would then cost the grant.
+          if (spooled) options.onHeld(next, tokens);
         }
         log.error(
           { err: asValetkeyError(thrown), connection: row.id, failures },
@@ -115,21 +120,18 @@ export function createPersist(options: {
     refreshed,
     async recoverSpooled() {
       let recovered = 0;
-      for (const { tenant, id, generation, attempt, answer, sentAt } of await spool.all()) {
+      for (const { tenant, id, generation, attempt, intent, answer, sentAt } of await spool.all()) {
         const row = await store.find(tenant, id);
-        if (row !== undefined && row.generation === generation && row.sealed !== null) {
-          await refreshed(
-            row,
-            attempt,
-            await sealing.openTokens(row),
-            answer,
-            sentAt,
-            options.connectorById(tenant, row.connector),
-          );
-          recovered += 1;
-        } else if (row?.status === 'revoked') {
+        if (row?.status === 'revoked') {
           const { accessToken: access_token, refreshToken: refresh_token } = answer;
           await options.onLate(row, { access_token, refresh_token, fields: {} });
+        } else if (row !== undefined && row.generation === generation && row.sealed !== null) {
+          const held = await sealing.openTokens(row);
+          const connector = options.connectorById(tenant, row.connector);
+          const result = await refreshed({ ...row, intentText: intent }, attempt, held, answer, sentAt, connector);
+          // Kept until the process that took the attempt over has found out what became of the grant.
+          if (result.kind === 'superseded') continue;
+          recovered += 1;
         }
         spool.remove(attempt);
       }

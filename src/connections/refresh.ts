@@ -38,6 +38,7 @@ export const STEPS = [
   'credential_committed',
   'refusal_received',
   'attempt_closed',
+  'attempt_postponed',
 ] as const;
 export type Step = (typeof STEPS)[number];
 
@@ -129,9 +130,6 @@ export function createRefresh(options: {
       const refusedBefore = row.tombstone === hashToken(held.refresh_token);
       if (refusedBefore && row.status !== 'suspect') return { kind: 'dead' };
       if (refusedBefore && usable) return { kind: 'kept', row };
-      if (row.lastError?.code === 'refresh_refused' && row.attempt === null && (row.nextRefreshAt ?? 0) > now) {
-        return { kind: 'postponed', retryAfterMs: (row.nextRefreshAt ?? now) - now };
-      }
 
       let attempted: Connection;
       if (row.attempt !== null && row.intent !== null) {
@@ -246,7 +244,7 @@ export function createRefresh(options: {
       const error = asValetkeyError(thrown);
       log.warn({ err: error, connection: row.id }, 'a refresh got no answer');
       if (error.code === 'egress_blocked' || error.code === 'egress_insecure' || error.code === 'egress_redirect') {
-        return await misconfigured(row, attempt, error.message);
+        return await misconfigured(row, intent, error.message);
       }
       providers.failed(origin);
       const atOnce = intent.replays === 0 && error.code !== 'egress_timeout' && !stopping;
@@ -261,9 +259,10 @@ export function createRefresh(options: {
       await step('before_commit', row);
       const stored = await persist.refreshed(row, attempt, held, answer, raw.sentAt, connector);
       await step('credential_committed', row);
-      if (stored === undefined) return { kind: 'gone' };
-      await options.onChanged(stored);
-      return { kind: 'renewed', row: stored };
+      if (stored.kind === 'late') return { kind: 'gone' };
+      if (stored.kind === 'superseded') return 'again';
+      await options.onChanged(stored.row);
+      return { kind: 'renewed', row: stored.row };
     }
     if (raw.status >= 200 && raw.status < 300) {
       await store.stage(row, attempt, await sealing.sealStaged(row, { kind: 'refresh', raw }));
@@ -282,18 +281,25 @@ export function createRefresh(options: {
         return await bury(row, attempt, held, refusal, usable);
       case 'client_config': {
         providers.succeeded(origin);
-        return await blameClient(row, attempt, registration, refusal);
+        return await blameClient(row, intent, registration, refusal);
       }
       case 'request_bug':
         providers.succeeded(origin);
-        return await misconfigured(row, attempt, `The service refuses the refresh request: ${refusal.code}.`);
+        return await misconfigured(row, intent, `The service refuses the refresh request: ${refusal.code}.`);
       default:
         providers.failed(origin, raw.retryAfterMs);
         return await postpone(row, intent, connector, raw.retryAfterMs);
     }
   }
 
-  /** The attempt stays open, under its fence, until it gets a definite answer. */
+  /** The attempt stays open, under its fence, until it gets an answer about the grant: it may have been processed. */
+  async function stayOpen(row: Connection, intent: Intent, wait: number, lastError: LastError): Promise<Renewal> {
+    const now = clock.now();
+    await store.moveIntent(row, { ...intent, deadline: now, notBefore: now + wait }, lastError);
+    await step('attempt_postponed', row);
+    return { kind: 'postponed', retryAfterMs: wait };
+  }
+
   async function postpone(
     row: Connection,
     intent: Intent,
@@ -302,10 +308,7 @@ export function createRefresh(options: {
   ): Promise<Renewal> {
     const base = connector.oauth?.refreshToken.retryDelay ?? 1_000;
     const wait = Math.max(retryAfterMs ?? 0, backoffMs(intent.replays, Math.max(100, base), Math.random()));
-    const now = clock.now();
-    const next: Intent = { ...intent, deadline: now, notBefore: now + wait };
-    await store.moveIntent(row, next, errorOf('refresh_postponed'));
-    return { kind: 'postponed', retryAfterMs: wait };
+    return await stayOpen(row, intent, wait, errorOf('refresh_postponed'));
   }
 
   /** The provider says that the grant is over. Nothing is deleted; the refused token is marked. */
@@ -342,31 +345,23 @@ export function createRefresh(options: {
   /** Client authentication comes before the token is looked at: nothing was spent, and no user is to blame. */
   async function blameClient(
     row: Connection,
-    attempt: string,
+    intent: Intent,
     registration: Registration,
     refusal: Refusal,
   ): Promise<Renewal> {
     clients.failed(registration.id);
-    const wait = clients.admit(registration.id);
-    const change = { lastError: errorOf('client_refused'), nextRefreshAt: clock.now() + wait, staged: null };
-    await store.closeAttempt(row, attempt, change, clock.now());
-    await step('attempt_closed', row);
+    const postponed = await stayOpen(row, intent, clients.admit(registration.id), errorOf('client_refused'));
     log.error({ registration: registration.id, error: refusal.code }, 'the service does not accept our client');
     const terms = row.terms;
     if (registration.kind === 'dynamic' && terms !== null && refusal.code !== 'unauthorized_client') {
       const probe = { issuer: terms.issuer, tokenEndpoint: terms.tokenEndpoint };
       if (!(await registrations.proveAlive({ ...registration, createdAt: 0 }, probe))) return { kind: 'dead' };
     }
-    return { kind: 'postponed', retryAfterMs: wait };
+    return postponed;
   }
 
-  async function misconfigured(row: Connection, attempt: string, message: string): Promise<Renewal> {
-    const lastError = { ...errorOf('refresh_refused'), message };
-    const nextRefreshAt = clock.now() + MISCONFIGURED_MS;
-    await store.closeAttempt(row, attempt, { lastError, nextRefreshAt, staged: null }, clock.now());
-    await step('attempt_closed', row);
-    return { kind: 'postponed', retryAfterMs: MISCONFIGURED_MS };
-  }
+  const misconfigured = async (row: Connection, intent: Intent, message: string): Promise<Renewal> =>
+    await stayOpen(row, intent, MISCONFIGURED_MS, { ...errorOf('refresh_refused'), message });
 
   async function renew(row: Connection, reason: Reason): Promise<Renewal> {
     const key = `${row.tenant}/${row.id}/${row.generation}`;

@@ -13,6 +13,8 @@ export type Spooled = {
   id: ConnectionId;
   generation: number;
   attempt: string;
+  /** The holder's intent, as it stood in the row. */
+  intent: string | null;
   answer: TokenAnswer;
   sentAt: number;
 };
@@ -29,6 +31,7 @@ const fileSchema = z.object({
   id: z.string(),
   generation: z.number().int(),
   attempt: z.string().regex(/^att_[a-z0-9]+$/),
+  intent: z.string().nullable(),
   sealed: z.string(),
 });
 
@@ -47,7 +50,7 @@ export function createSpool(options: { dir: string | undefined; sealing: Sealing
         mkdirSync(dir, { recursive: true, mode: 0o700 });
         const file = openSync(fileOf(dir, attempt), 'w', 0o600);
         try {
-          writeSync(file, JSON.stringify({ tenant, id, generation, attempt, sealed }));
+          writeSync(file, JSON.stringify({ tenant, id, generation, attempt, intent: row.intentText, sealed }));
           fsyncSync(file);
         } finally {
           closeSync(file);
@@ -74,7 +77,8 @@ export function createSpool(options: { dir: string | undefined; sealing: Sealing
             field(file.generation),
             file.sealed,
           );
-          found.push({ tenant, id, generation: file.generation, attempt: file.attempt, ...opened });
+          const { generation, attempt, intent } = file;
+          found.push({ tenant, id, generation, attempt, intent, ...opened });
         } catch (error) {
           log.error({ err: error, file: name }, 'a spooled credential does not open; it is left where it is');
         }

@@ -180,6 +180,7 @@ export function createConnectionStore(database: Database) {
       })
         .where('generation', '=', row.generation)
         .where('attempt', 'is', null)
+        .where('status', '=', row.status)
         .where('status', 'in', ['connected', 'suspect'])
         .executeTakeFirst();
       return result.numUpdatedRows === 1n;
@@ -200,11 +201,17 @@ export function createConnectionStore(database: Database) {
     },
 
     async stage(row: Connection, attempt: string, staged: string): Promise<boolean> {
-      const result = await update(query, row, { staged }).where('attempt', '=', attempt).executeTakeFirst();
+      const result = await update(query, row, { staged })
+        .where('attempt', '=', attempt)
+        .where('intent', '=', row.intentText)
+        .executeTakeFirst();
       return result.numUpdatedRows === 1n;
     },
 
-    /** Step 4 of a refresh: both tokens, expiry and generation in one statement, for the holder of the fence only. */
+    /**
+     * Step 4 of a refresh: both tokens, expiry and generation in one statement, for the holder of the fence only: a
+     * process from which the attempt was taken over finds another intent there.
+     */
     async commitRefresh(row: Connection, attempt: string, given: Credentials, now: number): Promise<boolean> {
       const result = await update(query, row, {
         ...credentialColumns(given),
@@ -218,6 +225,7 @@ export function createConnectionStore(database: Database) {
         last_error: null,
       })
         .where('attempt', '=', attempt)
+        .where('intent', '=', row.intentText)
         .where('generation', '=', row.generation)
         .where('status', '<>', 'revoked')
         .executeTakeFirst();
@@ -233,6 +241,7 @@ export function createConnectionStore(database: Database) {
         updated_at: now,
       })
         .where('attempt', '=', attempt)
+        .where('intent', '=', row.intentText)
         .where('generation', '=', row.generation)
         .executeTakeFirst();
       return result.numUpdatedRows === 1n;

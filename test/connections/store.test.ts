@@ -85,10 +85,11 @@ describeStores('the store of connections', (open) => {
   it('takes the result of a refresh from the holder of its fence only, and once', async () => {
     const { store, row, reread } = await connected();
     await store.takeIntent(row, 'att_1', intent());
-    expect(await store.commitRefresh(row, 'att_2', credentials(2), 1)).toBe(false);
-    expect(await store.commitRefresh(row, 'att_1', credentials(2), 1)).toBe(true);
-    expect(await store.commitRefresh(row, 'att_1', credentials(2), 1)).toBe(false);
-    expect(await store.closeAttempt(row, 'att_1', { status: 'needs_reconnect' }, 1)).toBe(false);
+    const held = await reread();
+    expect(await store.commitRefresh(held, 'att_2', credentials(2), 1)).toBe(false);
+    expect(await store.commitRefresh(held, 'att_1', credentials(2), 1)).toBe(true);
+    expect(await store.commitRefresh(held, 'att_1', credentials(2), 1)).toBe(false);
+    expect(await store.closeAttempt(held, 'att_1', { status: 'needs_reconnect' }, 1)).toBe(false);
     expect(await reread()).toMatchObject({
       generation: 2,
       sealed: 'sealed 2',
@@ -98,20 +99,40 @@ describeStores('the store of connections', (open) => {
     });
   });
 
+  it('takes nothing any more from a process whose attempt was taken over', async () => {
+    const { store, row, reread } = await connected();
+    await store.takeIntent(row, 'att_1', intent());
+    const before = await reread();
+    await store.moveIntent(before, intent({ process: 'q', replays: 1 }));
+    expect(await store.stage(before, 'att_1', 'x')).toBe(false);
+    expect(await store.commitRefresh(before, 'att_1', credentials(2), 1)).toBe(false);
+    expect(await store.closeAttempt(before, 'att_1', { status: 'needs_reconnect' }, 1)).toBe(false);
+    expect(await store.commitRefresh(await reread(), 'att_1', credentials(2), 1)).toBe(true);
+  });
+
+  it('gives no intent to whoever read the row before it became suspect', async () => {
+    const { store, row, reread } = await connected();
+    await store.change(row, { status: 'suspect', tombstone: 'hash' }, 1);
+    expect(await store.takeIntent(row, 'att_1', intent())).toBe(false);
+    expect(await store.takeIntent(await reread(), 'att_1', intent())).toBe(true);
+  });
+
   it('drops the fence of a refresh when the person connects again, and when they disconnect', async () => {
     const { store, row, reread } = await connected();
     await store.takeIntent(row, 'att_1', intent());
-    await store.disconnect(await reread(), null, 1);
-    expect(await store.commitRefresh(row, 'att_1', credentials(2), 1)).toBe(false);
+    const held = await reread();
+    await store.disconnect(held, null, 1);
+    expect(await store.commitRefresh(held, 'att_1', credentials(2), 1)).toBe(false);
     expect(await reread()).toMatchObject({ status: 'revoked', sealed: null, staged: null });
   });
 
   it('keeps what a refresh brings although the client was thought gone meanwhile', async () => {
     const { store, row, reread } = await connected();
     await store.takeIntent(row, 'att_1', intent());
+    const held = await reread();
     await store.strand(tenant, 'reg_1', { code: 'client_vanished', message: '', hint: '' }, 1);
     expect(await reread()).toMatchObject({ status: 'needs_reconnect' });
-    expect(await store.commitRefresh(row, 'att_1', credentials(2), 1)).toBe(true);
+    expect(await store.commitRefresh(held, 'att_1', credentials(2), 1)).toBe(true);
     expect(await reread()).toMatchObject({ status: 'connected', lastError: null });
   });
 
