@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { z } from 'zod';
+import { PERSONA_NAMES, type PersonaName } from '../test-server/personas.ts';
 import type { TestServer } from '../test-server/test-server.ts';
 import { MODES, ROTATIONS, type Mode, type Rotation } from '../test-server/options.ts';
 import type { GlobalOptions } from './gateway.ts';
@@ -13,6 +14,8 @@ type Options = {
   accessTokenTtl?: number;
   refreshTokenTtl?: number;
   rotation?: Rotation;
+  persona: PersonaName[];
+  personas?: true;
   latency?: number;
   control?: true;
   ledgerFile?: string;
@@ -34,11 +37,18 @@ export function testServerCommand(program: Command, terminal: Terminal): void {
     .option('--access-token-ttl <seconds>', 'life of access tokens', number)
     .option('--refresh-token-ttl <seconds>', 'life of refresh tokens', number)
     .addOption(new Option('--rotation <kind>', 'what becomes of a used refresh token').choices(ROTATIONS))
+    .addOption(new Option('--persona <names...>', 'quirks of services to take on').choices(PERSONA_NAMES).default([]))
+    .option('--personas', 'list the personas and end')
     .option('--latency <ms>', 'time added to each answer', number)
     .option('--control', 'serve POST /control/… to anyone who reaches the port')
     .option('--ledger-file <path>', 'append each event to this file')
     .action(async (_, command: Command) => {
       const { json, ...options } = command.optsWithGlobals<GlobalOptions & Options>();
+      if (options.personas === true) {
+        const { describePersonas } = await import('../test-server/describe.ts');
+        for (const line of describePersonas()) terminal.out(line);
+        return;
+      }
       const server = await start(options);
       const { mode, url, mcpUrl, credentials } = server;
       if (json === true) terminal.out(JSON.stringify({ mode, url, mcpUrl, credentials }));
@@ -59,6 +69,7 @@ async function start(options: Options): Promise<TestServer> {
       mode,
       port,
       host,
+      personas: options.persona,
       ...(accessTokenTtl === undefined ? {} : { accessTokenTtl }),
       ...(refreshTokenTtl === undefined ? {} : { refreshTokenTtl }),
       ...(rotation === undefined ? {} : { rotation }),

@@ -30,6 +30,7 @@ type Asked = {
   redirectUri: string;
   state: string | null;
   challenge: string;
+  offline: boolean;
   scopes: string[];
   resource: string | null;
   prompt: string[];
@@ -51,9 +52,11 @@ export function authorizeRoutes(options: AuthorizeOptions): Route[] {
 
   function answer(res: ServerResponse, asked: Asked, result: Record<string, string>): void {
     const target = new URL(asked.redirectUri);
-    for (const [name, value] of Object.entries(result)) target.searchParams.set(name, value);
+    const { iss, codeParameter, callbackMembers } = options.policyFor(asked.client);
+    for (const [name, value] of Object.entries({ ...callbackMembers, ...result })) {
+      target.searchParams.set(name === 'code' ? codeParameter : name, value);
+    }
     if (asked.state !== null) target.searchParams.set('state', asked.state);
-    const { iss } = options.policyFor(asked.client);
     if (iss !== 'omitted') target.searchParams.set('iss', iss === 'sent' ? options.issuer : 'https://issuer.invalid');
     redirect(res, target.href);
   }
@@ -76,9 +79,14 @@ export function authorizeRoutes(options: AuthorizeOptions): Route[] {
 
   function approve(res: ServerResponse, asked: Asked, subject: string, scopes: string[]): void {
     const { client, redirectUri, challenge, resource } = asked;
+    const { clientId } = client;
     record(asked, 'approved', subject, scopes);
-    const code = grants.issueCode({ clientId: client.clientId, redirectUri, challenge, subject, scopes, resource });
-    ledger.record({ type: 'code_issued', clientId: client.clientId, subject, code: shortHash(code) });
+    const policy = options.policyFor(client);
+    const again = policy.offline === 'first_consent' && !asked.prompt.includes('consent');
+    const offline = asked.offline && !(again && grants.hasLive(clientId, subject));
+    const request = { clientId, redirectUri, challenge, subject, scopes, resource, offline };
+    const code = grants.issueCode(request, policy);
+    ledger.record({ type: 'code_issued', clientId, subject, code: shortHash(code) });
     answer(res, asked, { code });
   }
 
@@ -117,14 +125,19 @@ export function authorizeRoutes(options: AuthorizeOptions): Route[] {
         { redirect_uri: (redirectUri ?? '').slice(0, 500), application: client.name },
       );
     }
-    const scopes = [
-      ...new Set((value('scope') ?? options.defaultScopes.join(' ')).split(' ').filter((item) => item !== '')),
-    ];
+    const policy = options.policyFor(client);
+    const separator = policy.scopeSeparator === 'comma' ? ',' : ' ';
+    const named = new Set((value('scope') ?? '').split(separator).filter((item) => item !== ''));
+    const offline =
+      policy.offline === 'always' ||
+      (policy.offline === 'scope' ? named.delete('offline_access') : value('access_type') === 'offline');
+    const scopes = named.size === 0 ? [...options.defaultScopes] : [...named];
     const asked: Asked = {
       client,
       redirectUri,
       state: value('state'),
       challenge: value('code_challenge') ?? '',
+      offline,
       scopes,
       resource: value('resource'),
       prompt: (value('prompt') ?? '').split(' ').filter((item) => item !== ''),
@@ -135,11 +148,19 @@ export function authorizeRoutes(options: AuthorizeOptions): Route[] {
       return undefined;
     };
     if (value('response_type') !== 'code') return wrong('unsupported_response_type', 'response_type must be code');
-    // RFC 7636 §4.3: an absent method means plain, which is not accepted either.
-    if (value('code_challenge_method') !== 'S256')
-      return wrong('invalid_request', 'code_challenge_method must be S256');
-    if (!/^[A-Za-z0-9_-]{43}$/.test(asked.challenge))
-      return wrong('invalid_request', 'code_challenge is missing or malformed');
+    if (policy.pkce === 'rejected' && (asked.challenge !== '' || value('code_challenge_method') !== null))
+      return wrong('invalid_request', 'code_challenge is not known here');
+    if (policy.pkce === 'required' || asked.challenge !== '') {
+      // RFC 7636 §4.3: an absent method means plain, which is not accepted either.
+      if (value('code_challenge_method') !== 'S256')
+        return wrong('invalid_request', 'code_challenge_method must be S256');
+      if (!/^[A-Za-z0-9_-]{43}$/.test(asked.challenge))
+        return wrong('invalid_request', 'code_challenge is missing or malformed');
+    }
+    if (policy.audience === 'required' && value('audience') === null)
+      return wrong('invalid_request', 'audience is missing');
+    if (policy.resource === (asked.resource === null ? 'required' : 'rejected'))
+      return wrong('invalid_target', `resource is ${policy.resource}`);
     if (asked.resource !== null && !options.servesResource(asked.resource)) {
       return wrong('invalid_target', 'this server issues no tokens for that resource');
     }

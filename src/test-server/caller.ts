@@ -4,7 +4,7 @@ import { same } from './clients.ts';
 import type { Grants } from './grants.ts';
 import { Refusal } from './http.ts';
 import { shortHash } from './ledger.ts';
-import type { Mode } from './options.ts';
+import type { Mode, Policy } from './options.ts';
 
 /** Who a REST or MCP call belongs to, and how that was shown. Never holds the credential. */
 export type Caller = {
@@ -38,17 +38,22 @@ export function createCallers(options: {
   /** username → static token or key */
   tokens: ReadonlyMap<string, string>;
   apiKeys: ReadonlyMap<string, string>;
+  /** The server's for the empty id. */
+  policyOf: (clientId: string) => Policy;
 }): Callers {
   const { mode, base, accounts } = options;
   const oauth = mode === 'oauth' || mode === 'oauth-dcr';
 
   function challenge(path: string, error?: string): Refusal {
-    const parts = oauth
-      ? [
-          `resource_metadata="${base}/.well-known/oauth-protected-resource${path}"`,
-          `scope="${options.defaultScopes.join(' ')}"`,
-        ]
-      : ['realm="practice"'];
+    const kind = oauth ? options.policyOf('').challenge : 'bare';
+    const headers = (value: string) => (kind === 'none' ? undefined : { 'www-authenticate': value });
+    const parts =
+      kind === 'full'
+        ? [
+            `resource_metadata="${base}/.well-known/oauth-protected-resource${path}"`,
+            `scope="${options.defaultScopes.join(' ')}"`,
+          ]
+        : ['realm="practice"'];
     // RFC 6750 §3.1: no error where the request carried no credential.
     if (error !== undefined) parts.unshift(`error="${error}"`);
     const scheme = mode === 'apikey' ? 'ApiKey' : 'Bearer';
@@ -57,7 +62,7 @@ export function createCallers(options: {
     return new Refusal(
       401,
       { error: error ?? 'unauthorized', error_description: description },
-      { 'www-authenticate': `${scheme} ${parts.join(', ')}` },
+      headers(`${scheme} ${parts.join(', ')}`),
     );
   }
 
@@ -72,6 +77,29 @@ export function createCallers(options: {
       header,
       tokenHash: shortHash(credential),
     };
+  }
+
+  function byToken(token: string, header: Policy['tokenHeader'], path: '/api' | '/mcp' | '/sse'): Caller {
+    const access = options.grants.accessToken(token);
+    const policy = options.policyOf(access?.grant.clientId ?? '');
+    if (access === undefined) throw expired(path, policy);
+    if (!covers(access.grant.resource, base, path) || policy.tokenHeader !== header) {
+      throw challenge(path, 'invalid_token');
+    }
+    access.used = true;
+    return {
+      ...person(access.grant.subject, header === 'authorization' ? 'Authorization' : 'X-Access-Token', token),
+      scopes: access.scopes,
+      clientId: access.grant.clientId,
+      generation: access.generation,
+      audience: access.grant.resource,
+    };
+  }
+
+  function expired(path: string, { expirySignal }: Policy): Refusal {
+    if (expirySignal === '200') return new Refusal(200, { ok: false, error: 'token_expired' });
+    if (expirySignal === '401') return challenge(path, 'invalid_token');
+    return new Refusal(Number(expirySignal), { error: 'not_available' });
   }
 
   function owner(credentials: ReadonlyMap<string, string>, presented: string): string | undefined {
@@ -113,6 +141,9 @@ export function createCallers(options: {
         if (username === undefined) throw challenge(path, 'invalid_token');
         return person(username, 'X-API-Key', apiKey);
       }
+      const otherHeader = single(req, 'x-access-token');
+      if (authorization === undefined && otherHeader !== undefined && oauth)
+        return byToken(otherHeader, 'x-access-token', path);
       if (authorization === undefined) throw challenge(path);
       const token = /^Bearer +([A-Za-z0-9._~+/=-]+)$/i.exec(authorization)?.[1];
       if (token === undefined) throw challenge(path, 'invalid_token');
@@ -121,15 +152,7 @@ export function createCallers(options: {
         if (username === undefined) throw challenge(path, 'invalid_token');
         return person(username, 'Authorization', token);
       }
-      const access = options.grants.accessToken(token);
-      if (access === undefined || !covers(access.grant.resource, base, path)) throw challenge(path, 'invalid_token');
-      return {
-        ...person(access.grant.subject, 'Authorization', token),
-        scopes: access.scopes,
-        clientId: access.grant.clientId,
-        generation: access.generation,
-        audience: access.grant.resource,
-      };
+      return byToken(token, 'authorization', path);
     },
     requireScope(caller, scope, path) {
       if (caller.scopes.includes(scope)) return;

@@ -37,6 +37,7 @@ const MAX_CLIENTS = 10_000;
 export function createClients(options: {
   clock: Clock;
   onRefused: (clientId: string, error: string) => void;
+  policyFor: (client: ClientApplication) => Pick<Policy, 'clientAuth' | 'basicEncoding'>;
 }): Clients {
   const clients = new Map<string, ClientApplication>();
 
@@ -72,17 +73,19 @@ export function createClients(options: {
       if (basic !== undefined && inBody.secret !== null) {
         throw oauthRefusal('invalid_request', 'the client authenticates in two ways at once');
       }
-      if (basic !== undefined && inBody.id !== null && inBody.id !== basic.id) {
-        throw oauthRefusal('invalid_request', 'client_id differs between header and body');
-      }
       const clientId = basic?.id ?? inBody.id ?? '';
       if (clientId === '') refuse('', 'the client did not say who it is');
+      if (inBody.id !== null && inBody.id !== clientId) {
+        throw oauthRefusal('invalid_request', 'client_id differs between header and body');
+      }
       const client = clients.get(clientId);
       if (client === undefined) refuse(clientId, 'this client is not registered here');
+      const { clientAuth, basicEncoding } = options.policyFor(client);
       const used: AuthMethod =
         basic !== undefined ? 'client_secret_basic' : inBody.secret === null ? 'none' : 'client_secret_post';
-      if (used !== client.authMethod) refuse(clientId, `this client is registered for ${client.authMethod}`);
-      const secret = basic?.secret ?? inBody.secret;
+      const wanted = clientAuth === 'registered' ? client.authMethod : (`client_secret_${clientAuth}` as const);
+      if (used !== wanted) refuse(clientId, `this client has to use ${wanted}`);
+      const secret = (basicEncoding === 'raw' ? basic?.rawSecret : basic?.secret) ?? inBody.secret;
       if (client.clientSecret !== null && !same(secret ?? '', client.clientSecret)) {
         refuse(clientId, 'the client secret is wrong');
       }
@@ -92,15 +95,19 @@ export function createClients(options: {
 }
 
 /** RFC 6749 §2.3.1: both halves are form-encoded before they are joined. */
-function parseBasic(header: string): { id: string; secret: string } | undefined {
+function parseBasic(header: string): { id: string; secret: string; rawSecret: string } | undefined {
   const encoded = /^basic +([A-Za-z0-9+/=]+)$/i.exec(header)?.[1];
   if (encoded === undefined) return undefined;
   const text = Buffer.from(encoded, 'base64').toString('utf8');
   const at = text.indexOf(':');
   if (at < 1) return undefined;
+  const [rawId, rawSecret] = [text.slice(0, at), text.slice(at + 1)];
+  return { id: formDecoded(rawId) ?? rawId, secret: formDecoded(rawSecret) ?? '', rawSecret };
+}
+
+function formDecoded(part: string): string | undefined {
   try {
-    const decode = (part: string) => decodeURIComponent(part.replaceAll('+', ' '));
-    return { id: decode(text.slice(0, at)), secret: decode(text.slice(at + 1)) };
+    return decodeURIComponent(part.replaceAll('+', ' '));
   } catch {
     return undefined;
   }

@@ -7,6 +7,7 @@ import { oauthRefusal, readJson, Refusal, sendJson, type Route } from './http.ts
 import type { Ledger } from './ledger.ts';
 import type { MetadataOverrides } from './metadata.ts';
 import { policySchema, SCOPES, type Policy } from './options.ts';
+import { PERSONA_NAMES, policyOf } from './personas.ts';
 
 /** All conditions that are given must hold; none means every grant. */
 const chooseSchema = z.strictObject({
@@ -16,6 +17,16 @@ const chooseSchema = z.strictObject({
 });
 const scopes = z.array(z.enum(SCOPES));
 const document = z.record(z.string(), z.unknown());
+
+/** Without defaults, so that a patch sets what it names and nothing else: an optional default still fills in. */
+const settable = z.strictObject(
+  Object.fromEntries(
+    Object.entries(policySchema.shape).map(([name, field]) => [
+      name,
+      (field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : field).optional(),
+    ]),
+  ),
+) as unknown as ReturnType<typeof policySchema.partial>;
 
 /** Input of each action: of the method of the same name, and of `POST /control/NAME`. */
 const schemas = {
@@ -30,7 +41,12 @@ const schemas = {
     scopes: scopes.default([...SCOPES]),
     resource: z.string().nullable().default(null),
   }),
-  setPolicy: z.strictObject({ ...policySchema.partial().shape, clientId: z.string().optional() }),
+  /** What is not named stays as it is; `personas` first, then the rest over them. */
+  setPolicy: z.strictObject({
+    ...settable.shape,
+    personas: z.array(z.enum(PERSONA_NAMES)).default([]),
+    clientId: z.string().optional(),
+  }),
   failTokenCalls: tokenFaultSchema,
   failCalls: callFaultSchema,
   setLatency: z.strictObject({ tokenMs: z.number().min(0).optional(), callsMs: z.number().min(0).optional() }),
@@ -103,7 +119,8 @@ export function createControl(options: ControlOptions): Control {
       const { grant, answer } = grants.open({ subject, clientId, scopes, resource }, options.policyOf(clientId));
       return { ...answer, grant: grant.id };
     },
-    setPolicy({ clientId, ...patch }) {
+    setPolicy({ clientId, personas, ...rest }) {
+      const patch = { ...policyOf(personas), ...rest };
       if (clientId === undefined) Object.assign(options.policy.server, patch);
       else Object.assign(client(clientId).policy, patch);
     },

@@ -1,3 +1,4 @@
+import { PERSONA_NAMES, PERSONAS } from './personas.ts';
 import type { TestServer } from './test-server.ts';
 
 /** Everything a person needs to get in. Practice values: they guard nothing but this process. */
@@ -48,6 +49,9 @@ export function describeTestServer(server: TestServer): string[] {
       `  Token             ${url}/auth/token`,
       ...(mode === 'oauth-dcr' ? [`  Registration      ${url}/auth/register`] : []),
       `  Applications      ${url}/auth/clients`,
+      ...(server.personas.length === 0
+        ? [`  Personas          none of ${PERSONA_NAMES.length}; --personas lists them`]
+        : server.personas.map((name) => `  Persona           ${name}: ${PERSONAS[name].does}`)),
       '',
       ...accounts,
     );
@@ -60,4 +64,13 @@ export function describeTestServer(server: TestServer): string[] {
     );
   }
   return lines;
+}
+
+/** Every persona with its quirk class, line by line. */
+export function describePersonas(): string[] {
+  const width = Math.max(...PERSONA_NAMES.map((name) => name.length));
+  return PERSONA_NAMES.map((name) => {
+    const { class: quirk, does } = PERSONAS[name];
+    return `${name.padEnd(width)}  ${quirk.padEnd(3)}  ${does}`;
+  });
 }

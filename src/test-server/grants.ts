@@ -13,9 +13,12 @@ export type Grant = {
   resource: string | null;
   generation: number;
   revoked: boolean;
+  openedAt: number;
+  /** The last time that tokens were issued. */
+  renewedAt: number;
 };
 
-export type AccessToken = { grant: Grant; scopes: string[]; generation: number; expiresAt: number };
+export type AccessToken = { grant: Grant; scopes: string[]; generation: number; expiresAt: number; used: boolean };
 type RefreshToken = {
   grant: Grant;
   parent: string | null;
@@ -28,11 +31,13 @@ type Code = CodeRequest & { expiresAt: number; grant: Grant | null };
 export type CodeRequest = {
   clientId: string;
   redirectUri: string;
-  /** base64url(SHA-256(verifier)), RFC 7636 §4.6. */
+  /** base64url(SHA-256(verifier)), RFC 7636 §4.6; empty when the policy lets a request do without. */
   challenge: string;
   subject: string;
   scopes: string[];
   resource: string | null;
+  /** False: the request did not do what it takes to get a refresh token. */
+  offline: boolean;
 };
 
 /** RFC 6749 §5.1, as it goes on the wire. */
@@ -67,7 +72,7 @@ export type Refreshed = {
 
 export type MintAccessToken = (grant: Grant, scopes: readonly string[], expiresAt: number) => string;
 
-const CODE_TTL_MS = 60_000;
+const CODE_KEPT_MS = 10 * 60_000;
 const MANY_TOKENS = 20_000;
 
 export type Grants = ReturnType<typeof createGrants>;
@@ -88,9 +93,10 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
     if (policy.refreshKillsAccessTokens) dropAccessTokens((token) => token.grant === grant);
     if (accessTokens.size > MANY_TOKENS) dropAccessTokens((token) => token.expiresAt <= clock.now());
     grant.generation += 1;
+    grant.renewedAt = clock.now();
     const expiresAt = clock.now() + policy.accessTokenTtl * 1_000;
-    const accessToken = mint(grant, scopes, expiresAt);
-    accessTokens.set(key(accessToken), { grant, scopes, generation: grant.generation, expiresAt });
+    const accessToken = mint(grant, scopes, expiresAt).padEnd(policy.accessTokenLength, 'x');
+    accessTokens.set(key(accessToken), { grant, scopes, generation: grant.generation, expiresAt, used: false });
     const answer: TokenAnswer = { access_token: accessToken, token_type: 'Bearer', scope: scopes.join(' ') };
     if (policy.sendExpiresIn) answer.expires_in = Math.max(1, Math.floor(policy.accessTokenTtl));
     if (withRefreshToken) {
@@ -121,17 +127,49 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
     dropAccessTokens((token) => token.grant === grant);
   }
 
-  function open(request: Pick<Grant, 'clientId' | 'subject' | 'scopes' | 'resource'>, policy: Policy) {
-    const grant: Grant = { id: `grant-${newToken(9)}`, generation: 0, revoked: false, ...request };
+  const liveOf = (clientId: string, subject: string) =>
+    [...grants.values()].filter((grant) => !grant.revoked && grant.clientId === clientId && grant.subject === subject);
+
+  function open(
+    request: Pick<Grant, 'clientId' | 'subject' | 'scopes' | 'resource'>,
+    policy: Policy,
+    offline: boolean = true,
+  ) {
+    const now = clock.now();
+    const grant: Grant = {
+      id: `grant-${newToken(9)}`,
+      generation: 0,
+      revoked: false,
+      openedAt: now,
+      renewedAt: now,
+      ...request,
+    };
+    const before = liveOf(request.clientId, request.subject);
+    if (policy.maxGrants > 0) before.slice(0, Math.max(0, before.length + 1 - policy.maxGrants)).forEach(revoke);
     grants.set(grant.id, grant);
-    return { grant, answer: issue(grant, policy, null, grant.scopes, policy.refreshTokens).answer };
+    return { grant, answer: issue(grant, policy, null, grant.scopes, policy.refreshTokens && offline).answer };
+  }
+
+  /** When the grant ends for good; null when the policy sets no end. */
+  const endOf = (grant: Grant, { grantSeconds }: Policy): number | null =>
+    grantSeconds === undefined ? null : grant.openedAt + grantSeconds * 1_000;
+
+  function over(grant: Grant, policy: Policy): boolean {
+    const idle = policy.idleSeconds !== undefined && grant.renewedAt + policy.idleSeconds * 1_000 <= clock.now();
+    return idle || (endOf(grant, policy) ?? Number.POSITIVE_INFINITY) <= clock.now();
+  }
+
+  /** Whether a call carried the access token of this answer, or a refresh its refresh token. */
+  function used({ access_token, refresh_token = '' }: TokenAnswer): boolean {
+    const refresh = refreshTokens.get(key(refresh_token));
+    return accessTokens.get(key(access_token))?.used === true || (refresh !== undefined && refresh.usedAt !== null);
   }
 
   return {
-    issueCode(request: CodeRequest): string {
-      for (const [hash, code] of codes) if (code.expiresAt + 10 * CODE_TTL_MS < clock.now()) codes.delete(hash);
+    issueCode(request: CodeRequest, { codeTtl }: Pick<Policy, 'codeTtl'>): string {
+      for (const [hash, code] of codes) if (code.expiresAt + CODE_KEPT_MS < clock.now()) codes.delete(hash);
       const code = `pcode_${newToken()}`;
-      codes.set(key(code), { ...request, expiresAt: clock.now() + CODE_TTL_MS, grant: null });
+      codes.set(key(code), { ...request, expiresAt: clock.now() + codeTtl * 1_000, grant: null });
       return code;
     },
 
@@ -141,7 +179,8 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
         code: string;
         clientId: string;
         redirectUri: string | null;
-        verifier: string;
+        /** Null where the authorization request had no challenge. */
+        verifier: string | null;
         resource: string | null;
       },
       policy: Policy,
@@ -155,7 +194,8 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
       }
       if (code.expiresAt <= clock.now()) return { outcome: 'expired', grant: null };
       if (code.redirectUri !== presented.redirectUri) return { outcome: 'wrong_redirect', grant: null };
-      if (key(presented.verifier) !== code.challenge) return { outcome: 'wrong_verifier', grant: null };
+      if ((presented.verifier === null ? '' : key(presented.verifier)) !== code.challenge)
+        return { outcome: 'wrong_verifier', grant: null };
       if (presented.resource !== null && code.resource !== null && presented.resource !== code.resource) {
         return { outcome: 'wrong_target', grant: null };
       }
@@ -163,6 +203,7 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
       const { grant, answer } = open(
         { clientId, subject, scopes, resource: code.resource ?? presented.resource },
         policy,
+        code.offline,
       );
       code.grant = grant;
       return { outcome: 'ok', answer, grant };
@@ -179,6 +220,7 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
       if (grant.clientId !== presented.clientId) return refused('wrong_client');
       if (grant.revoked) return refused('grant_revoked');
       if (token.issuedAt + policy.refreshTokenTtl * 1_000 <= clock.now()) return refused('expired');
+      if (over(grant, policy)) return refused('expired');
       // Target and scope are judged before anything is spent, so that a mistake there costs nothing.
       if (presented.resource !== null && grant.resource !== null && presented.resource !== grant.resource) {
         return refused('target_refused');
@@ -187,10 +229,20 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
       if (scopes.some((scope) => !grant.scopes.includes(scope))) return refused('scope_refused');
 
       if (token.usedAt !== null && policy.rotation !== 'none') {
-        if (policy.rotation === 'soft') return refused('reused_refused');
+        const { successor } = token;
+        const replaceable = policy.rotation === 'until_used' && successor !== null && !used(successor.answer);
+        if (policy.rotation === 'soft' || (policy.rotation === 'until_used' && !replaceable)) {
+          return refused('reused_refused');
+        }
+        if (replaceable) {
+          refreshTokens.delete(key(successor.answer.refresh_token ?? ''));
+          accessTokens.delete(key(successor.answer.access_token));
+          token.successor = issue(grant, policy, shortHash(presented.token), scopes, true);
+          return { outcome: 'rotated', answer: token.successor.answer, grant, parent };
+        }
         const inWindow = clock.now() <= token.usedAt + policy.graceSeconds * 1_000;
-        if (policy.rotation === 'grace' && inWindow && token.successor !== null) {
-          const { answer, expiresAt } = token.successor;
+        if (policy.rotation === 'grace' && inWindow && successor !== null) {
+          const { answer, expiresAt } = successor;
           const left = Math.max(1, Math.floor((expiresAt - clock.now()) / 1_000));
           const again = answer.expires_in === undefined ? answer : { ...answer, expires_in: left };
           return { outcome: 'same_successor', answer: again, grant, parent };
@@ -198,7 +250,7 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
         revoke(grant);
         return refused('reused_family_revoked');
       }
-      if (policy.rotation === 'none') {
+      if (policy.rotation === 'none' || token.issuedAt + policy.rotateAfter * 1_000 > clock.now()) {
         const { answer } = issue(grant, policy, null, scopes, false);
         return { outcome: 'kept', answer, grant, parent };
       }
@@ -209,6 +261,8 @@ export function createGrants(options: { clock: Clock; mint: MintAccessToken }) {
 
     /** Tokens without a browser, for `login` and for drills. */
     open,
+    hasLive: (clientId: string, subject: string): boolean => liveOf(clientId, subject).length > 0,
+    endOf,
 
     accessToken(token: string): AccessToken | undefined {
       const found = accessTokens.get(key(token));

@@ -162,3 +162,10 @@ function match(pattern: readonly string[], segments: readonly string[]): Record<
   }
   return parameters;
 }
+
+/** @throws {Refusal} when it is absent or empty */
+export function required(form: URLSearchParams, name: string): string {
+  const value = form.get(name);
+  if (value === null || value === '') throw oauthRefusal('invalid_request', `${name} is missing`);
+  return value;
+}

@@ -1,5 +1,6 @@
-import { sendJson, type Route } from './http.ts';
+import { Refusal, sendJson, type Route } from './http.ts';
 import { AUTH_METHODS } from './clients.ts';
+import type { Policy } from './options.ts';
 
 export type MetadataOverrides = {
   authorizationServer: Record<string, unknown>;
@@ -15,8 +16,9 @@ export function metadataRoutes(options: {
   scopes: readonly string[];
   registration: boolean;
   overrides: MetadataOverrides;
+  policy: () => Policy;
 }): Route[] {
-  const { base, overrides } = options;
+  const { base, overrides, policy } = options;
 
   const authorizationServer = () =>
     overlay(
@@ -37,7 +39,7 @@ export function metadataRoutes(options: {
         code_challenge_methods_supported: ['S256'],
         authorization_response_iss_parameter_supported: true,
       },
-      overrides.authorizationServer,
+      { ...strays(policy(), base), ...overrides.authorizationServer },
     );
 
   const protectedResource = (path: string) =>
@@ -52,20 +54,42 @@ export function metadataRoutes(options: {
       overrides.protectedResource,
     );
 
-  const wellKnown = (path: string, document: () => unknown): Route => ({
+  const wellKnown = (path: string, document: () => unknown, absent: () => boolean): Route => ({
     method: 'GET',
     path: `/.well-known/${path}`,
-    handle: ({ res }) => sendJson(res, 200, document(), { 'access-control-allow-origin': '*' }),
+    handle({ res }) {
+      if (absent()) throw new Refusal(404, { error: 'not_found' });
+      sendJson(res, 200, document(), { 'access-control-allow-origin': '*' });
+    },
   });
+  const noServer = () => policy().serverMetadata === 'absent';
+  const noResource = () => policy().resourceMetadata === 'absent';
 
   return [
-    wellKnown('oauth-authorization-server', authorizationServer),
-    wellKnown('openid-configuration', authorizationServer),
-    wellKnown('oauth-protected-resource', () => protectedResource('')),
+    wellKnown('oauth-authorization-server', authorizationServer, noServer),
+    wellKnown('openid-configuration', authorizationServer, noServer),
+    wellKnown('oauth-protected-resource', () => protectedResource(''), noResource),
     ...['/mcp', '/sse', '/api'].map((path) =>
-      wellKnown(`oauth-protected-resource${path}`, () => protectedResource(path)),
+      wellKnown(
+        `oauth-protected-resource${path}`,
+        () => protectedResource(path),
+        () => policy().resourceMetadata !== 'full',
+      ),
     ),
   ];
+}
+
+/** What the policy of the server changes in its metadata; a null takes a field away. */
+function strays({ serverMetadata, clientAuth, revocation }: Policy, base: string): Record<string, unknown> {
+  const only = clientAuth === 'registered' ? undefined : [`client_secret_${clientAuth}`];
+  const gone = { revocation_endpoint: null, revocation_endpoint_auth_methods_supported: null };
+  return {
+    ...(only === undefined ? {} : { token_endpoint_auth_methods_supported: only }),
+    ...(serverMetadata === 'no_auth_methods' ? { token_endpoint_auth_methods_supported: null } : {}),
+    ...(serverMetadata === 'no_pkce' ? { code_challenge_methods_supported: null } : {}),
+    ...(serverMetadata === 'other_issuer' ? { issuer: `${base}/other` } : {}),
+    ...(revocation === 'absent' ? gone : {}),
+  };
 }
 
 function overlay(document: Record<string, unknown>, over: Record<string, unknown>): Record<string, unknown> {

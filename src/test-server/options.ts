@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { systemClock, type Clock } from '../clock.ts';
+import { PERSONA_NAMES, policyOf } from './personas.ts';
+import { quirksSchema } from './quirks.ts';
 
 export const MODES = ['none', 'bearer', 'apikey', 'jwt', 'oauth', 'oauth-dcr'] as const;
 export type Mode = (typeof MODES)[number];
@@ -9,9 +11,10 @@ export const SCOPES = ['items:read', 'items:write', 'profile'] as const;
 /**
  * What a token endpoint does with a refresh token that was used.
  * `none`: it stays good and is not sent again; `soft`: it is dead, its successor lives; `grace`: within
- * `graceSeconds` it answers with the same successor, later it ends the grant; `strict`: it ends the grant at once.
+ * `graceSeconds` it answers with the same successor, later it ends the grant; `until_used`: it answers with a new successor
+ * until one has been used; `strict`: it ends the grant at once.
  */
-export const ROTATIONS = ['none', 'soft', 'grace', 'strict'] as const;
+export const ROTATIONS = ['none', 'soft', 'grace', 'until_used', 'strict'] as const;
 export type Rotation = (typeof ROTATIONS)[number];
 
 export const policySchema = z.strictObject({
@@ -30,8 +33,7 @@ export const policySchema = z.strictObject({
   sendExpiresIn: z.boolean().default(true),
   /** True: a refresh kills the access tokens that went before. */
   refreshKillsAccessTokens: z.boolean().default(false),
-  /** RFC 9207 `iss` on the callback. */
-  iss: z.enum(['sent', 'omitted', 'wrong']).default('sent'),
+  ...quirksSchema.shape,
 });
 /** How the authorization server treats a grant; settable for the server and over it for one client. */
 export type Policy = z.infer<typeof policySchema>;
@@ -43,6 +45,8 @@ const optionsSchema = z.strictObject({
   /** The base of every URL it states about itself; `http://HOST:PORT` when left out. No trailing slash. */
   publicUrl: z.url().optional(),
   ...policySchema.shape,
+  /** Quirks of services, by name; an option that is given as well wins. */
+  personas: z.array(z.enum(PERSONA_NAMES)).default([]),
   /** Milliseconds added before each REST, MCP and token answer. */
   latencyMs: z.number().min(0).default(0),
   users: z
@@ -76,5 +80,6 @@ export type Settings = z.output<typeof optionsSchema> & { clock: Clock };
 /** @throws {z.ZodError} naming the option that is wrong */
 export function parseOptions(options: TestServerOptions): Settings {
   const { clock = systemClock, ...rest } = options;
-  return { ...optionsSchema.parse(rest), clock };
+  const { personas } = optionsSchema.pick({ personas: true }).parse({ personas: rest.personas });
+  return { ...optionsSchema.parse({ ...policyOf(personas), ...rest }), clock };
 }

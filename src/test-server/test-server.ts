@@ -26,9 +26,11 @@ import { createToolServer } from './mcp-tools.ts';
 import { metadataRoutes, type MetadataOverrides } from './metadata.ts';
 import { openapiDocument } from './openapi.ts';
 import { parseOptions, policySchema, SCOPES, type Mode, type Policy, type TestServerOptions } from './options.ts';
+import type { PersonaName } from './personas.ts';
 import { frontPage, sendPage } from './pages.ts';
 import { registrationRoutes } from './registration.ts';
-import { tokenRoutes, tokenStatusRoutes } from './token.ts';
+import { tokenStatusRoutes } from './token-status.ts';
+import { tokenRoutes } from './token.ts';
 
 export type { TestServerOptions } from './options.ts';
 
@@ -41,6 +43,8 @@ export type TestServer = {
   sseUrl: string;
   issuer: string;
   credentials: Credentials;
+  /** With which it was started. */
+  personas: readonly PersonaName[];
   ledger: Ledger;
   control: Control;
   grants(): readonly Readonly<Grant>[];
@@ -74,8 +78,12 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
   const items = createItems({ clock });
   const mint = mode === 'jwt' ? jwtMint({ clock, issuer: base }) : () => `pat_${newToken()}`;
   const grants = createGrants({ clock, mint });
+  const policy = { server: policySchema.strip().parse(settings) };
+  const policyFor = (client: ClientApplication): Policy => ({ ...policy.server, ...client.policy });
+  const policyOf = (clientId: string): Policy => ({ ...policy.server, ...clients.get(clientId)?.policy });
   const clients = createClients({
     clock,
+    policyFor,
     onRefused: (clientId, error) => ledger.record({ type: 'client_refused', clientId, endpoint: 'token', error }),
   });
   const usernames = accounts.list().map((account) => account.username);
@@ -91,10 +99,9 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
     grants,
     tokens,
     apiKeys,
+    policyOf,
   });
 
-  const policy = { server: policySchema.strip().parse(settings) };
-  const policyFor = (client: ClientApplication): Policy => ({ ...policy.server, ...client.policy });
   const grantable = new Map<string, readonly string[]>();
   const overrides: MetadataOverrides = { authorizationServer: {}, protectedResource: {} };
   const resources = new Set([base, `${base}/`, ...['/mcp', '/sse', '/api'].map((path) => `${base}${path}`)]);
@@ -110,7 +117,7 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
     ledger,
     overrides,
     policy,
-    policyOf: (clientId) => ({ ...policy.server, ...clients.get(clientId)?.policy }),
+    policyOf,
     grantable,
     endMcpSessions: mcp.endSessions,
     notifyToolsChanged: async () => {
@@ -132,7 +139,13 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
 
   const authRoutes: Route[] = oauth
     ? [
-        ...metadataRoutes({ base, scopes: SCOPES, registration: mode === 'oauth-dcr', overrides }),
+        ...metadataRoutes({
+          base,
+          scopes: SCOPES,
+          registration: mode === 'oauth-dcr',
+          overrides,
+          policy: () => policy.server,
+        }),
         ...authorizeRoutes({
           clock,
           accounts,
@@ -154,9 +167,10 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
           ledger,
           faults,
           policyFor,
+          policyOf,
           servesResource: (resource) => resources.has(resource),
         }),
-        ...tokenStatusRoutes({ clients, grants, ledger, issuer: base }),
+        ...tokenStatusRoutes({ clients, grants, ledger, policyOf, issuer: base }),
         ...registrationRoutes({ clients, ledger, dynamic: mode === 'oauth-dcr' }),
       ]
     : mode === 'jwt'
@@ -211,6 +225,7 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
           ? undefined
           : { clientId: application.clientId, clientSecret: application.clientSecret! },
     },
+    personas: settings.personas,
     ledger,
     control,
     grants: grants.list,

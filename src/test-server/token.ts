@@ -2,11 +2,13 @@ import type { ServerResponse } from 'node:http';
 import type { Clock } from '../clock.ts';
 import type { ClientApplication, Clients } from './clients.ts';
 import { answerOf, sendFaulty, type Faults } from './faults.ts';
-import type { Grant, Grants, Redeemed, Refreshed } from './grants.ts';
-import { oauthRefusal, readForm, Refusal, sendJson, type Exchange, type Route } from './http.ts';
+import type { Grant, Grants, Redeemed, Refreshed, TokenAnswer } from './grants.ts';
+import { oauthRefusal, Refusal, required, send, sendJson, type Exchange, type Route } from './http.ts';
 import { shortHash, type Ledger } from './ledger.ts';
 import type { Policy } from './options.ts';
 import { recordNotProcessed, refreshGrant, type RefreshCall } from './refresh.ts';
+import { sendRefusal, sendTokens } from './token-answer.ts';
+import { readTokenRequest, refuseWrongPlace } from './token-request.ts';
 
 export type TokenOptions = {
   clock: Clock;
@@ -15,11 +17,13 @@ export type TokenOptions = {
   ledger: Ledger;
   faults: Faults;
   policyFor: (client: ClientApplication) => Policy;
+  /** Of a client that has yet to prove who it is; the server's for one that is not known. */
+  policyOf: (clientId: string) => Policy;
   servesResource: (resource: string) => boolean;
 };
 
-/** What an answered grant looks like: the wire body, or a refusal. */
-type Outcome = { body: unknown } | { refusal: Refusal };
+/** What the grant came to. `kept`: the refresh token that was presented, for a policy that repeats it. */
+type Outcome = { tokens: TokenAnswer; grant: Grant; kept: string | null } | { refusal: Refusal };
 
 const CODE_TROUBLE: Record<Exclude<Redeemed['outcome'], 'ok'>, [error: string, description: string]> = {
   unknown_code: ['invalid_grant', 'the code is not known'],
@@ -45,30 +49,49 @@ const REFRESH_TROUBLE: Partial<Record<Refreshed['outcome'], [error: string, desc
 /** The token endpoint (RFC 6749 §4.1.3 and §6). */
 export function tokenRoutes(options: TokenOptions): Route[] {
   const { clock, clients, grants, ledger, faults } = options;
+  const calls = new Map<string, number[]>();
 
-  async function token({ req, res }: Exchange): Promise<void> {
+  async function token(exchange: Exchange, place: Policy['refreshAt']): Promise<void> {
+    const { req, res } = exchange;
     const startedAt = clock.now();
-    const form = await readForm(req);
+    const { parameters: form, clientId, policy } = await readTokenRequest(exchange, options.policyOf);
+    if (place !== 'token' && policy.refreshAt !== place) throw new Refusal(404, { error: 'not_found' });
+    if (policy.tokenEndpointRedirects && !exchange.query.has('moved')) {
+      return send(res, 307, '', { location: `${exchange.path}?moved=1` });
+    }
     const grantType = form.get('grant_type') ?? '';
     const presented = grantType === 'refresh_token' ? form.get('refresh_token') : null;
     const flight = presented === null ? undefined : ledger.enter(presented);
     try {
-      const clientId = (form.get('client_id') ?? basicId(req.headers.authorization)).slice(0, 80);
       const fault = faults.takeTokenFault(grantType, clientId);
-      await faults.wait(faults.latency.token + (fault?.delayMs ?? 0));
+      await faults.wait(faults.latency.token + policy.tokenDelayMs + (fault?.delayMs ?? 0));
       const answer = answerOf(fault);
       const call = { clientId, token: presented ?? '', inFlight: flight?.inFlight ?? 1, startedAt, answer };
-      if (answer === 'sent' || fault?.commit === true) {
-        const outcome = decide(req, form, grantType, call);
+      const busyMs = fault === undefined ? busyFor(clientId, policy) : 0;
+      if (busyMs === 0 && (answer === 'sent' || fault?.commit === true)) {
+        const outcome = decide(req, form, grantType, place, call);
         await faults.wait(fault?.answerDelayMs ?? 0);
-        return sendFaulty(res, fault, () => sendOutcome(res, outcome));
+        return sendFaulty(res, fault, () => sendOutcome(res, outcome, policy));
       }
       if (grantType === 'refresh_token') recordNotProcessed(ledger, call);
       else recordExchange(call, form.get('code') ?? '', 'not_processed', null);
-      sendFaulty(res, fault, () => undefined);
+      sendFaulty(res, fault, () => {
+        const headers = { 'retry-after': String(Math.ceil(busyMs / 1_000)) };
+        sendJson(res, 429, { error: 'too_many_requests' }, headers);
+      });
     } finally {
       flight?.leave();
     }
+  }
+
+  /** Milliseconds until this client may ask again; 0 when it may now. */
+  function busyFor(clientId: string, { tokenCallsPerMinute: most }: Policy): number {
+    if (most === 0) return 0;
+    const now = clock.now();
+    const recent = (calls.get(clientId) ?? []).filter((at) => at > now - 60_000);
+    const busy = recent.length >= most;
+    calls.set(clientId, busy ? recent : [...recent, now]);
+    return busy ? recent[0]! + 60_000 - now : 0;
   }
 
   function recordExchange(call: RefreshCall, code: string, outcome: string, grant: Grant | null): void {
@@ -77,15 +100,26 @@ export function tokenRoutes(options: TokenOptions): Route[] {
     ledger.record({ type: 'token_exchange', clientId, subject, grant: id, code: shortHash(code), outcome, answer });
   }
 
-  function decide(req: Exchange['req'], form: URLSearchParams, grantType: string, call: RefreshCall): Outcome {
+  function decide(
+    req: Exchange['req'],
+    form: URLSearchParams,
+    grantType: string,
+    place: Policy['refreshAt'],
+    call: RefreshCall,
+  ): Outcome {
     try {
       const client = clients.authenticate(req, form);
+      const policy = options.policyFor(client);
+      refuseWrongPlace(grantType, place, policy);
       const resource = form.get('resource') || null;
+      if (policy.resource === (resource === null ? 'required' : 'rejected')) {
+        throw oauthRefusal('invalid_target', `resource is ${policy.resource}`);
+      }
       if (resource !== null && !options.servesResource(resource)) {
         throw oauthRefusal('invalid_target', 'this server issues no tokens for that resource');
       }
-      if (grantType === 'authorization_code') return { body: exchange(client, form, resource, call) };
-      if (grantType === 'refresh_token') return { body: refresh(client, form, resource, call) };
+      if (grantType === 'authorization_code') return exchange(client, form, resource, call);
+      if (grantType === 'refresh_token') return refresh(client, form, resource, call);
       throw grantType === ''
         ? oauthRefusal('invalid_request', 'grant_type is missing')
         : oauthRefusal('unsupported_grant_type', 'authorization_code and refresh_token are supported');
@@ -95,98 +129,49 @@ export function tokenRoutes(options: TokenOptions): Route[] {
     }
   }
 
-  function exchange(client: ClientApplication, form: URLSearchParams, resource: string | null, call: RefreshCall) {
+  function exchange(
+    client: ClientApplication,
+    form: URLSearchParams,
+    resource: string | null,
+    call: RefreshCall,
+  ): Outcome {
     const code = required(form, 'code');
-    const verifier = required(form, 'code_verifier');
-    if (!/^[A-Za-z0-9._~-]{43,128}$/.test(verifier))
+    const policy = options.policyFor(client);
+    const verifier = policy.pkce === 'required' ? required(form, 'code_verifier') : form.get('code_verifier');
+    if (verifier !== null && !/^[A-Za-z0-9._~-]{43,128}$/.test(verifier))
       throw oauthRefusal('invalid_request', 'code_verifier is malformed');
     const presented = { code, clientId: client.clientId, redirectUri: form.get('redirect_uri'), verifier, resource };
-    const redeemed = grants.redeem(presented, options.policyFor(client));
+    const redeemed = grants.redeem(presented, policy);
     recordExchange(call, code, redeemed.outcome, redeemed.grant);
-    if (redeemed.outcome === 'ok') return redeemed.answer;
+    if (redeemed.outcome === 'ok') return { tokens: redeemed.answer, grant: redeemed.grant, kept: null };
     throw oauthRefusal(...CODE_TROUBLE[redeemed.outcome]);
   }
 
-  function refresh(client: ClientApplication, form: URLSearchParams, resource: string | null, call: RefreshCall) {
-    required(form, 'refresh_token');
-    const scope = form.get('scope');
+  function refresh(
+    client: ClientApplication,
+    form: URLSearchParams,
+    resource: string | null,
+    call: RefreshCall,
+  ): Outcome {
+    const held = required(form, 'refresh_token');
+    const policy = options.policyFor(client);
+    const scope = policy.scopeOnRefresh === 'required' ? required(form, 'scope') : form.get('scope');
     const scopes = scope === null || scope === '' ? null : scope.split(' ').filter((item) => item !== '');
-    const refreshed = refreshGrant(options, call, { scopes, resource }, options.policyFor(client));
-    if (refreshed.answer !== null) return refreshed.answer;
+    const refreshed = refreshGrant(options, call, { scopes, resource }, policy);
+    const { answer, grant } = refreshed;
+    if (answer !== null && grant !== null) return { tokens: answer, grant, kept: held };
     throw oauthRefusal(...REFRESH_TROUBLE[refreshed.outcome]!);
   }
 
-  return [{ method: 'POST', path: '/auth/token', handle: token }];
-}
-
-function required(form: URLSearchParams, name: string): string {
-  const value = form.get(name);
-  if (value === null || value === '') throw oauthRefusal('invalid_request', `${name} is missing`);
-  return value;
-}
-
-function sendOutcome(res: ServerResponse, outcome: Outcome): void {
-  if ('refusal' in outcome) sendJson(res, outcome.refusal.status, outcome.refusal.body, outcome.refusal.headers);
-  else sendJson(res, 200, outcome.body, { pragma: 'no-cache' });
-}
-
-/** Only to pick a fault before the client is authenticated. */
-function basicId(header: string | undefined): string {
-  const encoded = /^basic +(\S+)$/i.exec(header ?? '')?.[1] ?? '';
-  try {
-    return decodeURIComponent(Buffer.from(encoded, 'base64').toString('utf8').split(':', 1)[0]!);
-  } catch {
-    return '';
-  }
-}
-
-/** RFC 7009 and RFC 7662. */
-export function tokenStatusRoutes(
-  options: Pick<TokenOptions, 'clients' | 'grants' | 'ledger'> & { issuer: string },
-): Route[] {
-  const { clients, grants, ledger } = options;
-
-  async function revoke({ req, res }: Exchange): Promise<void> {
-    const form = await readForm(req);
-    const { clientId } = clients.authenticate(req, form);
-    const token = required(form, 'token');
-    const grant = grants.revokeToken(token, clientId);
-    ledger.record({
-      type: 'revoke',
-      clientId,
-      token: shortHash(token),
-      outcome: grant === undefined ? 'unknown' : 'revoked',
-      subject: grant?.subject ?? null,
-      grant: grant?.id ?? null,
-    });
-    sendJson(res, 200, {});
-  }
-
-  async function introspect({ req, res }: Exchange): Promise<void> {
-    const form = await readForm(req);
-    const client = clients.authenticate(req, form);
-    if (client.authMethod === 'none') throw oauthRefusal('invalid_client', 'only a client with a secret may ask', 401);
-    const token = required(form, 'token');
-    const access = grants.accessToken(token);
-    const refresh = grants.refreshToken(token);
-    const grant = access?.grant ?? (refresh?.live === true ? refresh.grant : undefined);
-    const active = grant !== undefined && grant.clientId === client.clientId;
-    ledger.record({ type: 'introspect', clientId: client.clientId, token: shortHash(token), active });
-    if (!active) return sendJson(res, 200, { active: false });
-    sendJson(res, 200, {
-      active: true,
-      iss: options.issuer,
-      client_id: grant.clientId,
-      sub: grant.subject,
-      username: grant.subject,
-      scope: (access?.scopes ?? grant.scopes).join(' '),
-      ...(grant.resource === null ? {} : { aud: grant.resource }),
-      ...(access === undefined ? {} : { token_type: 'Bearer', exp: Math.floor(access.expiresAt / 1_000) }),
-    });
+  function sendOutcome(res: ServerResponse, outcome: Outcome, policy: Policy): void {
+    if ('refusal' in outcome) return sendRefusal(res, outcome.refusal, policy);
+    const { tokens, grant, kept } = outcome;
+    sendTokens(res, tokens, policy, { kept, now: clock.now(), grantEndsAt: grants.endOf(grant, policy) });
   }
 
   return [
-    { method: 'POST', path: '/auth/revoke', handle: revoke },
-    { method: 'POST', path: '/auth/introspect', handle: introspect },
+    { method: 'POST', path: '/auth/token', handle: (exchange) => token(exchange, 'token') },
+    { method: 'POST', path: '/auth/refresh', handle: (exchange) => token(exchange, 'post_refresh') },
+    { method: 'GET', path: '/auth/refresh', handle: (exchange) => token(exchange, 'get_refresh') },
   ];
 }
