@@ -33,6 +33,8 @@ export type House = {
   put(document: Record<string, unknown> & { name: string }): Promise<string>;
   issue(connector: string, change?: Partial<VerifiedToken>): string;
   revoke(token: string): void;
+  /** Another process of the same gateway; its base URL. */
+  replica(): Promise<string>;
   logs(): string;
   close(): Promise<void>;
 };
@@ -73,28 +75,33 @@ export async function openHouse(connections: ConnectionSource = nobody): Promise
   const tokens = new Map<string, VerifiedToken>();
   const listeners = new Set<() => void>();
   let verified = 0;
-  const protectedResource = createProtectedResource({
-    verify: (token) => {
-      verified++;
-      return Promise.resolve(tokens.get(hashToken(token)));
-    },
-    connectors,
-    clock,
-    publicUrl,
-    onRevoked: (listener) => listeners.add(listener),
-  });
-  const gateway = createGateway({
-    web,
-    protectedResource,
-    connectors,
-    connections,
-    vault,
-    egress,
-    clock,
-    log,
-    database,
-    authorizationServerMetadata: () => ({ issuer: publicUrl }),
-  });
+  /** Rooms of one process, over the store and the issuer that all share. */
+  function open(at: typeof web): Gateway {
+    const protectedResource = createProtectedResource({
+      verify: (token) => {
+        verified++;
+        return Promise.resolve(tokens.get(hashToken(token)));
+      },
+      connectors,
+      clock,
+      publicUrl,
+      onRevoked: (listener) => listeners.add(listener),
+    });
+    return createGateway({
+      web: at,
+      protectedResource,
+      connectors,
+      connections,
+      vault,
+      egress,
+      clock,
+      log,
+      database,
+      authorizationServerMetadata: () => ({ issuer: publicUrl }),
+    });
+  }
+  const gateway = open(web);
+  const others: { web: typeof web; gateway: Gateway }[] = [];
 
   return {
     publicUrl,
@@ -128,8 +135,19 @@ export async function openHouse(connections: ConnectionSource = nobody): Promise
       if (!tokens.delete(hashToken(token))) throw fail('not_found');
       for (const listener of listeners) listener();
     },
+    async replica() {
+      const other = createWeb({ log, allowedHosts: () => true });
+      const address = await other.listen({ host: '127.0.0.1', port: 0 });
+      others.push({ web: other, gateway: open(other) });
+      return `http://127.0.0.1:${address.port}`;
+    },
     logs: () => lines.join(''),
     async close() {
+      for (const other of others) {
+        const ended = other.web.close(0);
+        await other.gateway.stop();
+        await ended;
+      }
       const closed = web.close(0);
       await gateway.stop();
       await closed;

@@ -82,6 +82,15 @@ describe('a session id', () => {
     expect((await legacy(url, 'prompts/list', {}, within(id, house.issue('files')))).status).toBe(200);
   });
 
+  it('is good at every process of the gateway', async () => {
+    const id = await begin();
+    const elsewhere = url.replace(house.publicUrl, await house.replica());
+    expect((await legacy(elsewhere, 'prompts/list', {}, within(id))).json()).toMatchObject({
+      result: { owner: 'Bearer alice' },
+    });
+    expect((await send(elsewhere, 'DELETE', within(id))).status).toBe(200);
+  });
+
   it('ends when the person connects another account', async () => {
     const id = await begin();
     const credential = wallet.give('usr_alice', 'alice', 2);
@@ -139,6 +148,17 @@ describe('a client that comes before its user is connected', () => {
     expect(hellos).toHaveLength(1);
     expect(JSON.parse(hellos[0]?.body ?? '')).toMatchObject({ params: HELLO });
     expect(upstream.seen.some((seen) => seen.body.includes('notifications/initialized'))).toBe(true);
+  });
+
+  it('keeps its session at a process that did not begin it', async () => {
+    const id = await begin();
+    wallet.give('usr_alice', 'alice');
+    const elsewhere = url.replace(house.publicUrl, await house.replica());
+    for (const at of [url, elsewhere]) {
+      expect((await legacy(at, 'tools/list', {}, within(id))).json().result['tools']).toEqual([
+        { name: 'tool-of-Bearer alice' },
+      ]);
+    }
   });
 
   it('hears on its stream that the tools are others now', async () => {
