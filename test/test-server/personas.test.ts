@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { describePersonas } from '../../src/test-server/describe.ts';
 import { PERSONA_NAMES, PERSONAS, type PersonaName } from '../../src/test-server/personas.ts';
@@ -432,6 +433,12 @@ describe('a persona', () => {
       );
       expect(PERSONAS[name].class).toMatch(/^[A-J]\d*$/);
     }
+  });
+
+  it('stands in the documentation as it stands in the list', () => {
+    const page = readFileSync(new URL('../../docs/practice-service.md', import.meta.url), 'utf8');
+    const rows = [...page.matchAll(/^\| `([a-z0-9-]+)` *\| ([A-J]\d*) *\| (.+?) *\|$/gm)].map((row) => row.slice(1));
+    expect(rows).toEqual(PERSONA_NAMES.map((name) => [name, PERSONAS[name].class, PERSONAS[name].does]));
   });
 
   it('that is not known is refused by name', async () => {
