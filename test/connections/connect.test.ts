@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Connector } from '../../src/connectors/connector.ts';
 import { createTestServer, type TestServer, type TestServerOptions } from '../../src/test-server/test-server.ts';
+import { csrfToken } from '../../src/web/csrf.ts';
 import { createPlainBrowser } from '../browser/plain-browser.ts';
 import { walk } from '../browser/walk.ts';
 import { openHouse, type House, type Person } from './house.ts';
@@ -312,6 +313,35 @@ describe('a connect', () => {
     expect(await house.connections.credential(connector, alice.principal)).toMatchObject({
       refusal: 'connection_required',
     });
+  });
+
+  it('takes no form without its token, and nobody ends the connection of somebody else', async () => {
+    await open();
+    const alice = await house.person('alice');
+    const bob = await house.person('bob');
+    await house.connect(connector, alice);
+    const { id } = (await house.connections.of(connector, alice.principal))!;
+    const post = async (person: Person, path: string, token: (secret: string) => string) => {
+      const { tenant, user } = person.principal;
+      const cookie = `valetkey_session=${await house.identity.sessions.start(tenant, user!, 'test')}`;
+      const { csrfSecret } = (await house.identity.session(cookie))!;
+      const response = await fetch(`${house.publicUrl}${path}`, {
+        method: 'POST',
+        redirect: 'manual',
+        headers: { cookie, 'content-type': 'application/x-www-form-urlencoded' },
+        body: new URLSearchParams({ csrf: token(csrfSecret) }).toString(),
+      });
+      return { status: response.status, text: await response.text() };
+    };
+    const forged = () => csrfToken('another secret', `disconnect ${id}`);
+    const begin = '/connect/default/practice/begin';
+    expect((await post(alice, begin, forged)).text).toContain('form_expired');
+    expect((await post(alice, `/connections/${id}/disconnect`, forged)).text).toContain('form_expired');
+    const own = (secret: string) => csrfToken(secret, `disconnect ${id}`);
+    expect((await post(bob, `/connections/${id}/disconnect`, own)).status).toBe(404);
+    expect(service.ledger.of('authorize')).toHaveLength(1);
+    expect(await house.token(connector, alice)).toMatch(/^pat_/);
+    expect((await post(alice, `/connections/${id}/disconnect`, own)).status).toBe(303);
   });
 
   it('is undone at the service later when the service is down, and here at once', async () => {

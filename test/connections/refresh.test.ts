@@ -230,6 +230,10 @@ describe('a refresh', () => {
     await house.token(connector, alice);
     await vi.waitFor(async () => expect(await status()).toMatchObject({ status: 'suspect' }));
     expect(await house.token(connector, alice)).toBe(before);
+    // Nor does a sweep present the refused token while the access token is good.
+    await house.database.query.updateTable('connections').set({ next_refresh_at: 0 }).execute();
+    house.connections.start();
+    await house.connections.idle();
     expect(outcomes()).toHaveLength(1);
     clock.move(31_000);
     expect(await answer()).toMatchObject({ refusal: 'needs_reconnect' });
@@ -338,7 +342,11 @@ describe('a refresh', () => {
     await house.connections.disconnect(alice.principal.tenant, view!.id, 'test');
     go();
     expect(await waiting).toMatchObject({ refusal: 'connection_required' });
-    await vi.waitFor(() => expect(service.grants().every(({ revoked }) => revoked)).toBe(true));
+    // The old pair by the disconnect, the new one when it arrived.
+    await vi.waitFor(() => expect(service.ledger.of('revoke')).toHaveLength(4));
+    const successor = service.ledger.refreshes()[0]?.successor;
+    expect(service.ledger.of('revoke').map(({ token }) => token)).toContain(successor);
+    expect(service.grants().every(({ revoked }) => revoked)).toBe(true);
     expect(await status()).toMatchObject({ status: 'revoked' });
   });
 

@@ -152,6 +152,28 @@ describeStores(
       expect(await readdir(join(first.dataDir, 'spool'))).toEqual([]);
     });
 
+    it('that was told to wait is not made sooner by a restart', async () => {
+      const first = await start(open(), 'one');
+      const { connector, alice } = await connected(first);
+      clock.move(301_000);
+      const answer = { status: 429, body: { error: 'slow_down' }, headers: { 'retry-after': '120' } };
+      await service.control.failTokenCalls({ grantType: 'refresh_token', answer });
+      expect(await first.connections.credential(connector, alice.principal)).toMatchObject({
+        refusal: 'temporarily_unavailable',
+      });
+      await first.connections.stop();
+      const second = await start(store.restart(), 'one');
+      second.connections.start();
+      await second.connections.idle();
+      expect(await second.connections.credential(found(second, connector), alice.principal)).toMatchObject({
+        refusal: 'temporarily_unavailable',
+      });
+      expect(service.ledger.refreshes()).toHaveLength(1);
+      clock.move(121_000);
+      expect(await second.token(found(second, connector), alice)).toMatch(/^pat_/);
+      await second.connections.stop();
+    });
+
     it('under way is waited for when the gateway stops', async () => {
       const house = await start();
       const { connector, alice } = await connected(house);
