@@ -9,13 +9,13 @@ import { promptAnswer } from './connect-prompt.ts';
 import { isCredentialRefusal, type CredentialAnswer, type CredentialRefusal } from './credentials.ts';
 import { isRefusal, readEnvelope, type Envelope } from './envelope.ts';
 import { Inbound, NO_EXCHANGE } from './inbound.ts';
-import { spanOf } from './json-text.ts';
+import { withText } from './json-text.ts';
 import { changeOf } from './lists.ts';
 import { decide } from './policy.ts';
 import { Relay, STREAM_HEADERS } from './relay.ts';
 import { rpcError, rpcFailure, type RpcRefusal } from './rpc.ts';
 import { scrub } from './scrub.ts';
-import { needsRenewal, type Handshake, type Session } from './session.ts';
+import { handshakeOf, needsRenewal, type Session } from './session.ts';
 import { answerUnconnected, isAnswerable, listening } from './unconnected.ts';
 import { meaningOf } from './upstream-answer.ts';
 import { messageHeaders } from './upstream-headers.ts';
@@ -140,7 +140,7 @@ export class Call extends Inbound implements ReplySink {
       connector: this.connector,
       method: 'POST',
       headers: messageHeaders(headers, this.#envelope, this.#rename, session),
-      body: this.#rename === undefined ? this.#body : renamed(this.#envelope.text, this.#rename),
+      body: this.#rename === undefined ? this.#body : withText(this.#envelope.text, ['params', 'name'], this.#rename),
       opening: this.#envelope.method === 'initialize' && this.#envelope.era === 'legacy',
       stream: this.#endless,
     };
@@ -295,7 +295,7 @@ export class Call extends Inbound implements ReplySink {
     const session: Session = {
       upstream,
       credential,
-      handshake: anonymous ? handshakeOf(this.#envelope) : null,
+      handshake: anonymous ? handshakeOf(this.#envelope.params) : null,
       nonce: newId('ses'),
     };
     return this.doors.sessions.seal(this.principal, this.connector, session);
@@ -390,19 +390,4 @@ export class Call extends Inbound implements ReplySink {
       flow: flow ?? null,
     });
   }
-}
-
-/** The message under the upstream's name of the tool; everything else keeps its bytes. */
-function renamed(text: string, name: string): Buffer {
-  const [from, to] = spanOf(text, ['params', 'name']) as [number, number];
-  return Buffer.from(`${text.slice(0, from)}${JSON.stringify(name)}${text.slice(to)}`);
-}
-
-function handshakeOf(envelope: Envelope): Handshake {
-  const { protocolVersion, clientInfo, capabilities } = envelope.params ?? {};
-  return {
-    version: typeof protocolVersion === 'string' ? protocolVersion : '',
-    clientInfo: clientInfo ?? { name: 'unknown', version: '0' },
-    capabilities: capabilities ?? {},
-  };
 }

@@ -71,6 +71,12 @@ export function spanOf(text: string, path: readonly string[]): [number, number] 
   return [at, endOfValue(text, at)];
 }
 
+/** The text with another string at `path`; everything else keeps its bytes. */
+export function withText(text: string, path: readonly string[], value: string): Buffer {
+  const [from, to] = spanOf(text, path) ?? [0, 0];
+  return Buffer.from(`${text.slice(0, from)}${JSON.stringify(value)}${text.slice(to)}`);
+}
+
 function skipSpace(text: string, from: number): number {
   let at = from;
   while (at < text.length && text.charCodeAt(at) <= 0x20) at++;

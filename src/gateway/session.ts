@@ -22,6 +22,16 @@ export type Session = {
   nonce: string;
 };
 
+/** What an `initialize` said; what it left out is filled in, since the upstream insists. */
+export function handshakeOf(params: Readonly<Record<string, unknown>> | undefined): Handshake {
+  const { protocolVersion, clientInfo, capabilities } = params ?? {};
+  return {
+    version: typeof protocolVersion === 'string' ? protocolVersion : '',
+    clientInfo: clientInfo ?? { name: 'unknown', version: '0' },
+    capabilities: capabilities ?? {},
+  };
+}
+
 /** Whether the upstream began this session for someone else, or for nobody. */
 export function needsRenewal(session: Session, credential: Credential | null): boolean {
   return session.credential !== (credential?.key ?? null);
