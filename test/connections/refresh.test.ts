@@ -218,6 +218,21 @@ describe('a refresh', () => {
     expect(await accepted()).toBe(true);
   });
 
+  it('asks a provider that wants to be left alone for nobody else either', async () => {
+    await open();
+    const bob = await house.person('bob');
+    await house.connect(connector, bob);
+    clock.move(301_000);
+    const answer429 = { status: 429, body: { error: 'slow_down' }, headers: { 'retry-after': '120' } };
+    await service.control.failTokenCalls({ grantType: 'refresh_token', answer: answer429 });
+    await answer();
+    const forBob = await house.connections.credential(connector, bob.principal);
+    expect(forBob).toMatchObject({ refusal: 'temporarily_unavailable' });
+    expect(outcomes()).toHaveLength(1);
+    clock.move(121_000);
+    expect(await house.token(connector, bob)).toMatch(/^pat_/);
+  });
+
   it('keeps serving a valid token after a refusal, tries once more when it has ended, and then asks for its owner', async () => {
     await open();
     const before = await house.token(connector, alice);

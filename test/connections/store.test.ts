@@ -2,7 +2,15 @@ import { expect, it } from 'vitest';
 import type { Connection, Intent, Terms } from '../../src/connections/connection.ts';
 import { createConnectStore } from '../../src/connections/connect-store.ts';
 import { createConnectionStore, type ConnectionStore } from '../../src/connections/store.ts';
-import { newId, type ConnectionId, type ConnectorId, type RegistrationId, type TenantId } from '../../src/ids.ts';
+import {
+  newId,
+  type ConnectionId,
+  type ConnectorId,
+  type FlowId,
+  type RegistrationId,
+  type TenantId,
+  type UserId,
+} from '../../src/ids.ts';
 import { describeStores } from '../database/stores.ts';
 
 const tenant = 'default' as TenantId;
@@ -162,6 +170,26 @@ describeStores('the store of connections', (open) => {
     expect((await store.registrationInSlot(tenant, connector, 'dynamic:x'))?.id).toBe('reg_3');
     // Its connections still refresh with it.
     expect(await store.registration(tenant, kept.id)).toBeDefined();
+  });
+
+  it('lets a ticket be used once, however many use it at once, and not when it is over', async () => {
+    const store = createConnectStore(await open());
+    const ticket = (hash: string) => ({
+      tenant,
+      hash,
+      user: 'usr_1' as UserId,
+      connector,
+      scopes: [],
+      flow: 'flw_1' as FlowId,
+      returnTo: null,
+      expiresAt: 1_000,
+      usedAt: null,
+    });
+    await store.addTicket(ticket('a'), 0);
+    await store.addTicket(ticket('b'), 0);
+    const used = await Promise.all([1, 2, 3].map(async () => await store.useTicket(ticket('a'), 500)));
+    expect(used.filter(Boolean)).toHaveLength(1);
+    expect(await store.useTicket(ticket('b'), 1_000)).toBe(false);
   });
 
   it('knows nothing of another tenant', async () => {
