@@ -77,7 +77,7 @@ export async function startServer(options: {
       audit,
       log,
       providers: loadProviders(),
-      checkUrl: egress.check,
+      checkUrl: (url) => egress.check(url),
     });
     closers.push(() => connectors.close());
     await connectors.declare(DEFAULT_TENANT, config.connectors);
@@ -119,11 +119,11 @@ export async function startServer(options: {
     closers.push(clock.every(600_000, () => void authorizationServer.sweep()));
 
     const protectedResource = createProtectedResource({
-      verify: authorizationServer.verify,
+      verify: (token) => authorizationServer.verify(token),
       connectors,
       clock,
       publicUrl,
-      onRevoked: authorizationServer.onRevoked,
+      onRevoked: (listener) => authorizationServer.onRevoked(listener),
     });
     const gateway = createGateway({
       web,
@@ -135,18 +135,18 @@ export async function startServer(options: {
       clock,
       log,
       database,
-      authorizationServerMetadata: authorizationServer.metadata,
+      authorizationServerMetadata: () => authorizationServer.metadata(),
     });
 
     createAdmin({
       app: web.app,
       publicUrl,
       identity,
-      verify: authorizationServer.verify,
+      verify: (token) => authorizationServer.verify(token),
       connectors,
       connections,
       upstream: gateway,
-      callbackUrl: connections.callbackUrl,
+      callbackUrl: (connector) => connections.callbackUrl(connector),
       vault,
       audit,
       clock,
