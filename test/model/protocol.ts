@@ -253,7 +253,7 @@ function* bury(state: State, setup: Setup, index: number, worker: Worker): Gener
 
 /** `blameClient` and `misconfigured`: nobody looked at the token, this time. */
 function* blame(state: State, setup: Setup, index: number, worker: Worker): Generator<Transition> {
-  const closes = !worker.replay || setup.dropped.has('staysOpen');
+  const closes = setup.dropped.has('staysOpen');
   const fenced = worker.sameAttempt && worker.sameGeneration && (worker.sameIntent || setup.dropped.has('holderFence'));
   yield* write(state, index, closes ? 'blameClient: close' : 'blameClient: leave open', fenced, {
     apply(next) {
