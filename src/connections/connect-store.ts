@@ -3,7 +3,7 @@ import type { Database } from '../database/database.ts';
 import type { Schema } from '../database/schema.ts';
 import type { ConnectorId, FlowId, RegistrationId, TenantId, UserId } from '../ids.ts';
 
-export type RegistrationKind = 'static' | 'metadata_document' | 'dynamic';
+type RegistrationKind = 'static' | 'metadata_document' | 'dynamic';
 
 /** Our client identity at an issuer, for one connector. */
 export type Registration = {

@@ -17,7 +17,7 @@ import { judge, safeCode, type RawAnswer } from './token-answer.ts';
 import type { TokenEndpoint } from './token-request.ts';
 
 /** The state of RFC 6749 and everything that the callback must compare lives this long. */
-export const PENDING_MS = 10 * 60_000;
+const PENDING_MS = 10 * 60_000;
 /** Longer than an exchange: a callback without an outcome by then belongs to a process that died. */
 const CONCLUDED_MS = 40_000;
 

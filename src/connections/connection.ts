@@ -82,7 +82,7 @@ export type Connection = {
 };
 
 /** An access token is not handed out in its last moments: it has to survive the way to the service. */
-export const SKEW_MS = 5_000;
+const SKEW_MS = 5_000;
 
 /**
  * Until when the access token is handed out. A token of unknown life is until a 401 says otherwise. Of a very short life

@@ -32,11 +32,10 @@ import { createSweep } from './sweep.ts';
 import { createTokenEndpoint } from './token-request.ts';
 import { viewOf, type ConnectionView } from './view.ts';
 
-export { isRefusal, type CredentialAnswer, type Refusal } from './credential-source.ts';
 export type { ConnectionView } from './view.ts';
 
 /** A connect link lives this long and starts one connect. */
-export const TICKET_MS = 10 * 60_000;
+const TICKET_MS = 10 * 60_000;
 
 export type Connections = CredentialSource & {
   /**

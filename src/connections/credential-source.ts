@@ -13,7 +13,7 @@ import type { Refresh, Renewal } from './refresh.ts';
 import type { Sealing } from './sealing.ts';
 import type { ConnectionStore } from './store.ts';
 
-export type Refusal = {
+type Refusal = {
   refusal: 'connection_required' | 'needs_reconnect' | 'missing_scopes' | 'temporarily_unavailable';
   connector: Connector;
   /** With missing_scopes: everything to ask for, what was asked for before included. */
@@ -24,11 +24,7 @@ export type Refusal = {
 };
 
 /** Null: the connector has no credential to bring. */
-export type CredentialAnswer = Credential | Refusal | null;
-
-export function isRefusal(answer: CredentialAnswer): answer is Refusal {
-  return answer !== null && 'refusal' in answer;
-}
+type CredentialAnswer = Credential | Refusal | null;
 
 export type CredentialSource = {
   credential(connector: Connector, principal: Principal): CredentialAnswer | Promise<CredentialAnswer>;

@@ -15,7 +15,7 @@ import { judge, type RawAnswer } from './token-answer.ts';
 import type { ClientIdentity, TokenEndpoint } from './token-request.ts';
 
 /** Why a refresh is wanted; `ahead` and `sweep` have nobody waiting. */
-export type Reason = 'ahead' | 'expired' | 'rejected' | 'sweep';
+type Reason = 'ahead' | 'expired' | 'rejected' | 'sweep';
 
 const WAITING: ReadonlySet<Reason> = new Set(['expired', 'rejected']);
 
@@ -29,18 +29,16 @@ export type Renewal =
   | { kind: 'postponed'; retryAfterMs: number };
 
 /** Named places where a process can die; drills stop it there. */
-export const STEPS = [
-  'intent_committed',
-  'before_send',
-  'answer_received',
-  'answer_staged',
-  'before_commit',
-  'credential_committed',
-  'refusal_received',
-  'attempt_closed',
-  'attempt_postponed',
-] as const;
-export type Step = (typeof STEPS)[number];
+export type Step =
+  | 'intent_committed'
+  | 'before_send'
+  | 'answer_received'
+  | 'answer_staged'
+  | 'before_commit'
+  | 'credential_committed'
+  | 'refusal_received'
+  | 'attempt_closed'
+  | 'attempt_postponed';
 
 /** Whole exchange; the connection has to stand within a sixth of it. */
 const SEND_MS = 30_000;

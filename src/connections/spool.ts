@@ -8,7 +8,7 @@ import type { Sealing } from './sealing.ts';
 import type { TokenAnswer } from './token-answer.ts';
 
 /** A refreshed pair that the store would not take; sealed, one file an attempt. */
-export type Spooled = {
+type Spooled = {
   tenant: TenantId;
   id: ConnectionId;
   generation: number;
