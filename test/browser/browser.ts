@@ -76,6 +76,8 @@ async function settledView(page: Page): Promise<View> {
       if (page.url() === url) return viewOf(url, html);
     } catch (error) {
       if (attempt > 20) throw error;
+      // The next document is on its way; the failure itself comes at once, so that attempts alone would be spent by then.
+      await page.waitForEvent('domcontentloaded', { timeout: 1_000 }).catch(() => undefined);
     }
   }
 }
