@@ -34,7 +34,7 @@ export function configCommands(program: Command, terminal: Terminal): void {
     .action(async () => {
       const { loadConfig } = await import('../config.ts');
       const { parseDocument } = await import('../connectors/document.ts');
-      const { loadProviders, resolveOAuth } = await import('../connectors/provider.ts');
+      const { fillInUrl, loadProviders, resolveOAuth } = await import('../connectors/provider.ts');
       const { createAddressGuard } = await import('../egress/address-guard.ts');
       const config = loadConfig(terminal.env, terminal.cwd);
       const guard = createAddressGuard(config.allowPrivateNetwork);
@@ -43,8 +43,8 @@ export function configCommands(program: Command, terminal: Terminal): void {
       const names = new Set<string>();
       for (const [index, input] of config.connectors.entries()) {
         try {
-          const { document } = parseDocument(input, checkUrl);
-          if (document.auth.type === 'oauth2') resolveOAuth(document.auth, providers, checkUrl);
+          const { document } = parseDocument(fillInUrl(input, providers), checkUrl);
+          if (document.auth.type === 'oauth2') resolveOAuth(document.auth, providers, checkUrl, document.url);
           if (names.has(document.name)) throw new CliFailure(`${document.name} is declared twice.`, 'Keep one.');
           names.add(document.name);
         } catch (error) {

@@ -29,7 +29,7 @@ const RESERVED_PARAMETERS = new Set([
 const FIELDS_OF_THEIR_OWN: Record<string, string> = { scope: 'auth.scopes', resource: 'auth.resource' };
 
 /** RFC 6749 §3.3 scope-token */
-const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
+export const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 
 const scopes = z
   .union([z.string().transform((value) => value.split(/\s+/).filter((scope) => scope !== '')), z.array(z.string())])
@@ -47,7 +47,7 @@ const scopes = z
   })
   .transform((list) => [...new Set(list)]);
 
-const additionalParams = z
+export const additionalParams = z
   .record(z.string(), z.union([z.string(), z.number(), z.boolean()]).transform(String))
   .default({})
   .superRefine((params, context) => {
@@ -97,6 +97,7 @@ const oauth2 = strict({
   clientSecret: secretField.optional(),
   clientAuth: z.enum(['client_secret_basic', 'client_secret_post', 'none']).optional(),
   scopes,
+  scopeSets: z.record(fieldName, scopes).default({}),
   pkce: z.boolean().optional(),
   additionalParams,
   resource,

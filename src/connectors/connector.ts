@@ -1,6 +1,7 @@
 import type { ConnectorId, TenantId } from '../ids.ts';
 import type { Role } from '../identity/principal.ts';
 import type { Injection } from './injection.ts';
+import type { ServiceRules } from './provider-rules.ts';
 import type { ToolRules } from './tools.ts';
 
 /**
@@ -37,6 +38,8 @@ export type OAuth2Auth = {
   clientSecret?: SecretField | undefined;
   clientAuth?: ClientAuth | undefined;
   scopes: string[];
+  /** Further lists of scopes, by the names that the provider's row has for them. */
+  scopeSets: Record<string, string[]>;
   pkce?: boolean | undefined;
   additionalParams: Record<string, string>;
   resource: string;
@@ -119,6 +122,8 @@ export type OAuth2Settings = {
   owner: 'user' | 'tenant';
   fields: readonly string[];
   refreshToken: RefreshSettings;
+  /** What is peculiar to the service. */
+  rules: ServiceRules;
 };
 
 export type Connector = {

@@ -2,7 +2,7 @@ import type { ConnectorId, TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { Connector, OAuth2Settings } from './connector.ts';
 import { compileInjection } from './injection.ts';
-import { resolveOAuth, type Providers } from './provider.ts';
+import { injectionOf, resolveOAuth, type Providers } from './provider.ts';
 import type { ConnectorRow, Store } from './store.ts';
 import { compileTools } from './tools.ts';
 
@@ -32,10 +32,13 @@ export function createRegistry(options: {
 
   function compile(row: ConnectorRow): Connector {
     const { sealed: _, ...plain } = row;
+    const oauth = oauthOf(row);
+    const given = row.document.inject;
+    const inject = given.length > 0 || oauth === null ? given : injectionOf(oauth, options.providers, row.document.url);
     return {
       ...plain,
-      oauth: oauthOf(row),
-      injection: compileInjection(row.document),
+      oauth,
+      injection: compileInjection({ ...row.document, inject }),
       tools: compileTools(row.document.tools),
     };
   }
@@ -44,11 +47,18 @@ export function createRegistry(options: {
     const { auth } = row.document;
     if (auth.type !== 'oauth2') return null;
     try {
-      return resolveOAuth(auth, options.providers, options.checkUrl);
+      return resolveOAuth(auth, options.providers, options.checkUrl, row.document.url);
     } catch (error) {
       // Accepted once; a row of the catalogue or the network policy has changed since. The rest of it still serves.
       log.error({ err: error, tenant: row.tenant, connector: row.name }, 'a connector no longer fits');
-      const bare = { ...auth, provider: undefined, parameters: {}, authorizationUrl: undefined, tokenUrl: undefined };
+      const bare = {
+        ...auth,
+        provider: undefined,
+        parameters: {},
+        scopeSets: {},
+        authorizationUrl: undefined,
+        tokenUrl: undefined,
+      };
       return resolveOAuth({ ...bare, revocationUrl: undefined }, options.providers, options.checkUrl);
     }
   }

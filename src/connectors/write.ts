@@ -5,7 +5,7 @@ import type { Vault } from '../vault/vault.ts';
 import type { ConnectorDocument, OAuth2Settings } from './connector.ts';
 import { parseDocument } from './document.ts';
 import { secretFields } from './plain-secrets.ts';
-import { resolveOAuth, type Providers } from './provider.ts';
+import { fillInUrl, resolveOAuth, type Providers } from './provider.ts';
 import type { ConnectorRow } from './store.ts';
 
 /** What this room needs of the vault. */
@@ -46,8 +46,9 @@ export function prepare(
   stored: { document: ConnectorDocument; secrets: PlainSecrets } | undefined,
   rules: { providers: Providers; checkUrl: (url: string) => void },
 ): Prepared {
-  const { document, plain } = parseDocument(input, rules.checkUrl);
-  const oauth = document.auth.type === 'oauth2' ? resolveOAuth(document.auth, rules.providers, rules.checkUrl) : null;
+  const { document, plain } = parseDocument(fillInUrl(input, rules.providers), rules.checkUrl);
+  const oauth =
+    document.auth.type === 'oauth2' ? resolveOAuth(document.auth, rules.providers, rules.checkUrl, document.url) : null;
   if (document.access.mode === 'public' && oauth?.owner === 'user') {
     throw fail('connector_invalid', {
       message: 'access.mode: public has no signed-in user whose connection could be used.',
@@ -86,7 +87,7 @@ function movedEndpoint(
   if (new URL(before.url).origin !== new URL(after.url).origin) return 'url';
   if (oauth === null || before.auth.type !== 'oauth2') return undefined;
   // What is stored was checked when it came; only its addresses matter here.
-  const previous = resolveOAuth(before.auth, rules.providers, () => undefined);
+  const previous = resolveOAuth(before.auth, rules.providers, () => undefined, before.url);
   for (const name of ['tokenUrl', 'revocationUrl', 'issuer', 'registrationUrl'] as const) {
     if (previous[name] !== oauth[name]) return `auth.${name}`;
   }
