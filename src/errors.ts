@@ -330,6 +330,21 @@ export const ERRORS = {
     'The service refuses the way in which the token is renewed.',
     'An owner of the gateway has to check scopes, resource and parameters of the connector.',
   ),
+  insufficient_scope: entry(
+    403,
+    'The service wants a permission that this connection has not asked for.',
+    'Connect again and allow it; all else goes on working.',
+  ),
+  scope_not_given: entry(
+    403,
+    'The service wants a permission that was asked for and not given.',
+    'Connect again with an account that has it, or ask the administrator of the service to allow it for the application.',
+  ),
+  admin_consent_required: entry(
+    403,
+    'The service wants its administrator to allow this application first.',
+    'Ask the administrator of the service to consent for the organisation, then connect again.',
+  ),
   // gateway
   connector_inactive: entry(503, 'The connector is switched off.', 'Ask its owner to switch it on.'),
   access_denied: entry(403, 'You may not use this connector.', 'Ask its owner to let you in.'),

@@ -38,7 +38,7 @@ export function createAdmin(options: {
     identify: createIdentify({ identity, verify: options.verify, publicUrl }),
     routes: [
       ...accountRoutes({ apiTokens: identity.apiTokens, audit, clock }),
-      ...connectorRoutes({ connectors, publicUrl, callbackUrl: options.callbackUrl }),
+      ...connectorRoutes({ connectors, connections: options.connections, publicUrl, callbackUrl: options.callbackUrl }),
       ...toolRoutes({ connectors, upstream: options.upstream, clock }),
       ...connectionRoutes({ connectors, connections: options.connections }),
       ...userRoutes({ users: identity.users, audit, publicUrl }),

@@ -16,6 +16,10 @@ const connection = z.object({
   account: z.object({ subject: z.string().nullable(), label: z.string().nullable() }),
   status: z.enum(['pending', 'connected', 'suspect', 'needs_reconnect', 'revoked', 'quarantined']),
   health: z.enum(['healthy', 'unhealthy', 'unknown']),
+  healthReason: z.string(),
+  nextStep: z.string().nullable(),
+  /** What works today and will not for ever. */
+  warnings: z.array(z.object({ code: z.string(), message: z.string(), hint: z.string() })),
   scopes: z.object({ requested: z.array(z.string()), granted: z.array(z.string()) }),
   /** These five are RFC 3339 in UTC. */
   expiresAt: z.string().nullable(),
@@ -28,7 +32,7 @@ const connection = z.object({
 });
 
 /** What this room needs of connections. */
-export type ConnectionDoor = Pick<Connections, 'connectUrl' | 'list' | 'get' | 'disconnect'>;
+export type ConnectionDoor = Pick<Connections, 'connectUrl' | 'list' | 'get' | 'disconnect' | 'health'>;
 
 export function connectionRoutes(deps: { connectors: Connectors; connections: ConnectionDoor }): Route[] {
   const { connectors, connections } = deps;

@@ -6,12 +6,25 @@ import { documentSchema } from '../connectors/document.ts';
 import { fail } from '../errors.ts';
 import type { TenantId } from '../ids.ts';
 import type { Principal } from '../identity/principal.ts';
+import type { Connections } from '../connections/connections.ts';
 import type { Caller } from './caller.ts';
+import { createShowHealth, healthAnswer, type ShownHealth } from './health.ts';
 import { page, pageOf, pageQuery } from './paging.ts';
 import { route, type Route } from './routes.ts';
 
 /** Members of an answer that are not part of the document; sent back with it, they are passed over. */
-const READ_ONLY = ['id', 'revision', 'source', 'mcpUrl', 'callbackUrl', 'missing', 'createdAt', 'updatedAt'] as const;
+const READ_ONLY = [
+  'id',
+  'revision',
+  'source',
+  'mcpUrl',
+  'callbackUrl',
+  'missing',
+  'health',
+  'healthDetail',
+  'createdAt',
+  'updatedAt',
+] as const;
 
 const connectorAnswer = z.looseObject({
   id: z.string(),
@@ -22,6 +35,7 @@ const connectorAnswer = z.looseObject({
   /** To be allowed at the provider; null until the connector signs in by OAuth. */
   callbackUrl: z.string().nullable(),
   missing: z.array(z.object({ field: z.string(), message: z.string(), hint: z.string() })),
+  ...healthAnswer,
 });
 
 /** The connector that this caller may see. @throws ValetkeyError not_found, also where it only may not be seen */
@@ -38,19 +52,37 @@ export const mcpUrlOf = (publicUrl: string, connector: { tenant: TenantId; name:
 
 export function connectorRoutes(deps: {
   connectors: Connectors;
+  connections: Pick<Connections, 'health'>;
   publicUrl: string;
   /** The redirect URI that a provider has to allow, where it is known before a registration. */
   callbackUrl: (connector: Connector) => Promise<string | null>;
 }): Route[] {
   const { connectors, publicUrl, callbackUrl } = deps;
+  const healthOf = createShowHealth(deps);
 
   async function show(connector: Connector, caller: Caller): Promise<Record<string, unknown>> {
+    const shown = await healthOf([connector], caller.principal);
+    return await withHealth(connector, caller, shown.get(connector.id));
+  }
+
+  async function withHealth(
+    connector: Connector,
+    caller: Caller,
+    health: ShownHealth | undefined,
+  ): Promise<Record<string, unknown>> {
     const { document } = connector;
     const base = { mcpUrl: mcpUrlOf(publicUrl, connector), revision: connector.revision, source: connector.source };
     if (caller.principal.role !== 'owner') {
       const { name, title, description, instructions, category, icon, active, kind, auth, access } = document;
       const plain = { name, title, description, instructions, category, icon, active, kind };
-      return { id: connector.id, ...plain, access: { mode: access.mode }, auth: { type: auth.type }, ...base };
+      return {
+        id: connector.id,
+        ...plain,
+        access: { mode: access.mode },
+        auth: { type: auth.type },
+        ...base,
+        ...health,
+      };
     }
     return {
       id: connector.id,
@@ -58,6 +90,7 @@ export function connectorRoutes(deps: {
       ...base,
       callbackUrl: connector.oauth === null ? null : await callbackUrl(connector),
       missing: await connectors.missing(connector),
+      ...health,
       createdAt: rfc3339(connector.createdAt),
       updatedAt: rfc3339(connector.updatedAt),
     };
@@ -80,7 +113,9 @@ export function connectorRoutes(deps: {
           query,
           (one) => one,
         );
-        return { body: { items: await Promise.all(items.map((one) => show(one, caller))), next } };
+        const health = await healthOf(items, caller.principal);
+        const shown = items.map((one) => withHealth(one, caller, health.get(one.id)));
+        return { body: { items: await Promise.all(shown), next } };
       },
     }),
     route({

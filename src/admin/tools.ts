@@ -136,6 +136,8 @@ export function toolRoutes(deps: { connectors: Connectors; upstream: Upstream; c
       async run({ caller, at }) {
         const connector = visibleConnector(connectors, caller.principal, at['connector'] ?? '');
         const { error, ...found } = await upstream.probe(connector, caller.principal);
+        const { reachable, auth } = found;
+        await connectors.checks.record(connector, { reachable, auth, error: error === null ? null : described(error) });
         const missing = await connectors.missing(connector);
         return { body: { ...found, error: error === null ? null : described(error), missing } };
       },

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { openBrowser } from './browser.ts';
 import { openGateway, type GlobalOptions } from './gateway.ts';
-import { table, type Terminal } from './terminal.ts';
+import { plain, table, type Terminal } from './terminal.ts';
 
 const UPSTREAM: Record<string, string> = {
   revoked: 'The service has ended it as well.',
@@ -10,6 +10,18 @@ const UPSTREAM: Record<string, string> = {
   shared: 'At the service it stays, since another connection uses the same grant.',
   nothing_to_revoke: 'There was nothing to end at the service.',
 };
+
+/** Why a connection is not healthy and what to do, and what will not last. */
+function explain(item: Record<string, unknown>, terminal: Terminal): void {
+  const id = String(item['id']);
+  const step = item['nextStep'];
+  if (item['health'] !== 'healthy' && typeof step === 'string' && item['status'] !== 'revoked') {
+    terminal.err(`note: ${id}: ${plain(`${String(item['healthReason'])} ${step}`)}`);
+  }
+  for (const { message, hint } of item['warnings'] as { message: string; hint: string }[]) {
+    terminal.err(`note: ${id}: ${plain(`${message} ${hint}`)}`);
+  }
+}
 
 export function connectionCommands(program: Command, terminal: Terminal): void {
   program
@@ -54,10 +66,12 @@ export function connectionCommands(program: Command, terminal: Terminal): void {
           owner.type === 'tenant' ? 'shared' : (owner.email ?? owner.id),
           account.label ?? account.subject,
           String(item['status']),
+          String(item['health']),
           item['expiresAt'] as string | null,
         ];
       });
-      terminal.out(table(['ID', 'CONNECTOR', 'OF', 'ACCOUNT', 'STATUS', 'EXPIRES'], rows));
+      terminal.out(table(['ID', 'CONNECTOR', 'OF', 'ACCOUNT', 'STATUS', 'HEALTH', 'EXPIRES'], rows));
+      for (const item of items) explain(item, terminal);
     });
 
   group

@@ -8,7 +8,18 @@ const list = (value: string, before: string[] = []): string[] => [...before, val
 const at = (name: string): string => `/connectors/${encodeURIComponent(name)}`;
 
 /** Members of an answer that are not part of the document. */
-const ABOUT = ['id', 'revision', 'source', 'mcpUrl', 'callbackUrl', 'missing', 'createdAt', 'updatedAt'];
+const ABOUT = [
+  'id',
+  'revision',
+  'source',
+  'mcpUrl',
+  'callbackUrl',
+  'missing',
+  'health',
+  'healthDetail',
+  'createdAt',
+  'updatedAt',
+];
 
 export function connectorCommands(program: Command, terminal: Terminal): void {
   const group = program.command('connectors').description('what can be called');
@@ -29,10 +40,11 @@ export function connectorCommands(program: Command, terminal: Terminal): void {
         String(item['name']),
         item['active'] === true ? 'on' : 'off',
         (item['auth'] as { type: string }).type,
+        String(item['health']),
         ((item['missing'] as { field: string }[] | undefined) ?? []).map(({ field }) => field).join(', '),
         String(item['mcpUrl']),
       ]);
-      terminal.out(table(['NAME', 'ACTIVE', 'AUTH', 'MISSING', 'MCP URL'], rows));
+      terminal.out(table(['NAME', 'ACTIVE', 'AUTH', 'HEALTH', 'MISSING', 'MCP URL'], rows));
     });
 
   group

@@ -17,6 +17,9 @@ import { createConnect, type Connect } from './connect.ts';
 import type { Connection, Owner } from './connection.ts';
 import { createCredentialSource, type CredentialSource } from './credential-source.ts';
 import { createDiscovery } from './discovery.ts';
+import { createEndpointWatch } from './endpoint-watch.ts';
+import { createHealthStore } from './health-store.ts';
+import { createHealthView, type ConnectionsHealth } from './health-view.ts';
 import { createLive, keyOfRow, ownerFor } from './live.ts';
 import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
@@ -59,6 +62,14 @@ export type Connections = CredentialSource & {
   get(tenant: TenantId, id: string): Promise<ConnectionView | undefined>;
   /** The connection that this principal's calls would use; undefined when there has never been one. */
   of(connector: Connector, principal: Pick<Principal, 'tenant' | 'user'>): Promise<ConnectionView | undefined>;
+  /**
+   * The health of connectors of one tenant, by id, as far as this person sees their connections. Reads only: a look never
+   * renews anything and asks no service.
+   */
+  health(
+    connectors: readonly Connector[],
+    viewer: Pick<Principal, 'tenant' | 'user' | 'role'>,
+  ): Promise<Map<string, ConnectionsHealth>>;
   /** Ends it here at once, and at the service if it can be. @throws ValetkeyError not_found */
   disconnect(tenant: TenantId, id: string, actor: string): Promise<{ upstream: UpstreamRevocation }>;
   /** Called in every process with `tenant/connector/owner type/owner id`, or null when anything may have changed. */
@@ -111,7 +122,9 @@ export function createConnections(options: {
   const store = createConnectionStore(database);
   const connectStore = createConnectStore(database);
   const sealing = createSealing(vault);
-  const tokens = createTokenEndpoint({ egress, clock });
+  const watch = createEndpointWatch({ clock, log });
+  const tokens = createTokenEndpoint({ egress, clock, onAnswer: (answer) => watch.saw(answer) });
+  const health = createHealthView({ store: createHealthStore(database), watch, clock });
   const discovery = createDiscovery({ egress, clock });
   const live = createLive({ clock });
   const connectorById: typeof connectors.byId = (tenant, id) => connectors.byId(tenant, id);
@@ -238,6 +251,15 @@ export function createConnections(options: {
         outcome: 'success',
         detail: { connector: row.connector, generation: row.generation },
       }),
+    async onScopeRefused(row, needed, exhausted) {
+      const code = exhausted && needed.length > 0 ? 'scope_not_given' : 'insufficient_scope';
+      const { message, hint } = fail(code);
+      const names = needed.filter((scope) => /^[!#-[\]-~]{1,128}$/.test(scope)).slice(0, 10);
+      const said = names.length === 0 ? message : `${message.replace(/\.$/, '')}: ${names.join(', ')}.`;
+      if (row.lastError?.message === said || row.attempt !== null) return;
+      // Its time of change stays: nothing about the grant is different.
+      await store.change(row, { lastError: { code, message: said, hint } }, row.updatedAt);
+    },
     async onTokenRejected(row) {
       const { message, hint } = fail('token_rejected');
       const change = {
@@ -295,7 +317,9 @@ export function createConnections(options: {
   async function view(row: Connection): Promise<ConnectionView> {
     const user =
       row.owner.type === 'user' ? await options.identity.users.find(row.tenant, row.owner.id as UserId) : undefined;
-    return viewOf(row, connectorById(row.tenant, row.connector), user?.email ?? null);
+    const skewMs = watch.skewMs(row.terms?.tokenEndpoint ?? '');
+    const seen = { now: clock.now(), skewMs };
+    return viewOf(row, connectorById(row.tenant, row.connector), user?.email ?? null, seen);
   }
 
   const connections: Connections = {
@@ -342,6 +366,7 @@ export function createConnections(options: {
       const row = owner === undefined ? undefined : await store.findOwned(connector.tenant, connector.id, owner);
       return row === undefined ? undefined : await view(row);
     },
+    health,
     async disconnect(tenant, id, actor) {
       for (;;) {
         const row = await store.find(tenant, id);

@@ -59,6 +59,8 @@ export function createCredentialSource(options: {
   staticCredential: (connector: Connector) => Promise<Credential | null>;
   /** Durable when it resolves; called before a credential leaves the store for the first time in this process. */
   onReleased: (row: Connection, principal: Principal) => Promise<void>;
+  /** The service wants permissions that the grant does not have. `exhausted`: all of them were asked for before. */
+  onScopeRefused?: (row: Connection, needed: readonly string[], exhausted: boolean) => Promise<void>;
   /** A fresh token was refused: the connection cannot heal by itself. */
   onTokenRejected: (row: Connection) => Promise<void>;
 }): CredentialSource {
@@ -210,6 +212,7 @@ export function createCredentialSource(options: {
         if (challenge?.error !== 'insufficient_scope') return credential;
         const scopes = unionScopes(row.scopesRequested, row.scopesGranted, needed);
         const exhausted = needed.every((scope) => row.scopesRequested.includes(scope));
+        await options.onScopeRefused?.(row, needed, exhausted);
         return refuse(connector, 'missing_scopes', { scopes, exhausted });
       }
       if (status !== 401) throw fail('internal', { detail: { reason: 'rejected takes 401 and 403', status } });

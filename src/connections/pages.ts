@@ -187,6 +187,12 @@ const STATUS: Record<ConnectionStatus | 'none' | 'not_needed', string> = {
   quarantined: 'Held back for an owner to look at',
 };
 
+const HEALTH: Record<ConnectionView['health'], { word: string; kind: string }> = {
+  healthy: { word: 'Healthy', kind: 'good' },
+  unhealthy: { word: 'Unhealthy', kind: 'bad' },
+  unknown: { word: 'Unknown', kind: '' },
+};
+
 /** Whether there is a grant that can be used, renewed or ended. */
 export function isLinked(connection: ConnectionView | undefined): boolean {
   const { status } = connection ?? {};
@@ -232,6 +238,26 @@ function connectionSection({ connector, connection, url, mayConnect, csrf }: Con
       <dt>Status</dt>
       <dd class="${status === 'connected' ? 'good' : there ? 'bad' : ''}">${STATUS[status]}</dd>
       ${
+        there && connection !== undefined
+          ? html`<dt>Health</dt>
+              <dd class="${HEALTH[connection.health].kind}">
+                ${HEALTH[connection.health].word}. ${connection.healthReason} ${connection.nextStep ?? ''}
+              </dd>`
+          : ''
+      }
+      ${
+        there && connection !== undefined && connection.warnings.length > 0
+          ? html`<dt>Take note</dt>
+              <dd>${connection.warnings.map(({ message, hint }) => html`<p>${message} ${hint}</p>`)}</dd>`
+          : ''
+      }
+      ${
+        there && connection?.lastRefreshAt
+          ? html`<dt>Renewed</dt>
+              <dd>${connection.lastRefreshAt}</dd>`
+          : ''
+      }
+      ${
         there && connection?.account.label
           ? html`<dt>Account</dt>
               <dd>${connection.account.label}</dd>`
@@ -241,12 +267,6 @@ function connectionSection({ connector, connection, url, mayConnect, csrf }: Con
         there && connection !== undefined && connection.scopes.granted.length > 0
           ? html`<dt>Allowed</dt>
               <dd>${connection.scopes.granted.join(', ')}</dd>`
-          : ''
-      }
-      ${
-        there && connection?.lastError
-          ? html`<dt>What happened</dt>
-              <dd>${connection.lastError.message} ${connection.lastError.hint}</dd>`
           : ''
       }
       <dt>For your client</dt>

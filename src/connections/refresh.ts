@@ -7,7 +7,7 @@ import { createBreaker } from './breaker.ts';
 import type { ConnectStore, Registration } from './connect-store.ts';
 import { backoffMs, usableUntil, type Connection, type Intent, type LastError, type Tokens } from './connection.ts';
 import type { Persist } from './persist.ts';
-import { classify, ERROR_OF, type Refusal } from './refusal.ts';
+import { classify, toldOf, type Refusal } from './refusal.ts';
 import type { Registrations } from './registration.ts';
 import type { Sealing } from './sealing.ts';
 import type { ConnectionStore } from './store.ts';
@@ -323,7 +323,7 @@ export function createRefresh(options: {
       attempt,
       {
         status: suspect ? 'suspect' : 'needs_reconnect',
-        lastError: errorOf(ERROR_OF[refusal.class]),
+        lastError: errorOf(toldOf(refusal)),
         tombstone: hashToken(held.refresh_token ?? ''),
         nextRefreshAt: suspect ? row.expiresAt : null,
         staged: null,

@@ -12,7 +12,7 @@ export type Refusal = { class: RefusalClass; code: string };
 const GRANT_DEAD =
   /^(invalid_grant|bad_refresh_token|invalid_refresh_token|refresh_token_expired|token_expired|token_revoked|account_inactive|authorization_not_found|inactive_user|aadsts(700082|50173|70000|70008)|190)$/;
 const INTERACTION =
-  /^(interaction_required|consent_required|login_required|account_selection_required|invalid_rapt|mfa_required|aadsts(65001|50076|50078|50079))$/;
+  /^(interaction_required|consent_required|login_required|account_selection_required|invalid_rapt|mfa_required|aadsts(65001|90094|90095|50076|50078|50079))$/;
 const CLIENT_CONFIG =
   /^(invalid_client|incorrect_client_credentials|bad_client_.*|invalid_client_id|deleted_client|unauthorized_client|redirect_uri_mismatch|multiple_client_credentials|aadsts(7000215|7000222|700016))$/;
 const REQUEST_BUG =
@@ -33,7 +33,7 @@ export function classify(raw: RawAnswer, judged: Exclude<Judged, { kind: 'tokens
   const description = judged.description.toLowerCase();
   // Services that put a dead grant under another code say so in words only (Atlassian, X).
   const namesToken = /refresh.?token (is )?(invalid|expired|revoked|not found)|value passed for the token was invalid/;
-  if (told(INTERACTION)) return { class: 'interaction', code };
+  if (told(INTERACTION)) return { class: 'interaction', code: INTERACTION.test(entra) ? entra : code };
   if (entra !== '' && (CLIENT_CONFIG.test(entra) || REQUEST_BUG.test(entra))) {
     return { class: CLIENT_CONFIG.test(entra) ? 'client_config' : 'request_bug', code };
   }
@@ -49,6 +49,14 @@ export function classify(raw: RawAnswer, judged: Exclude<Judged, { kind: 'tokens
 
 function isTransientStatus(status: number): boolean {
   return status === 408 || status === 425 || status === 429;
+}
+
+/** Refusals that the administrator of the service has to lift, and not the person (Microsoft Entra, Google Workspace). */
+const ADMIN_CONSENT = /^(consent_required|admin_consent_required|admin_policy_enforced|aadsts(65001|90094|90095))$/;
+
+/** What people are told about a refusal. */
+export function toldOf(refusal: Refusal): ErrorCode {
+  return ADMIN_CONSENT.test(refusal.code) ? 'admin_consent_required' : ERROR_OF[refusal.class];
 }
 
 /** What the owner of the connection, or of the gateway, is told. */

@@ -46,13 +46,19 @@ export type TokenEndpoint = {
 /** Larger answers are no token answers. */
 const MAX_BYTES = 64 * 1024;
 
-export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): TokenEndpoint {
+export function createTokenEndpoint(options: {
+  egress: Egress;
+  clock: Clock;
+  /** Told of each answer of a token endpoint, with its Date header. */
+  onAnswer?: (answer: { endpoint: string; clientId: string; raw: RawAnswer; date: string | null }) => void;
+}): TokenEndpoint {
   const { egress, clock } = options;
 
   /** Lets the OAuth library write the request and keeps the answer from it: it refuses most of what services send. */
   function capture(timeoutMs: number) {
     const sentAt = clock.now();
     let raw: RawAnswer | undefined;
+    let date: string | null = null;
     const send = async (
       url: string,
       init: { method: string; headers: Record<string, string>; body?: URLSearchParams | undefined },
@@ -66,6 +72,7 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
       };
       if (init.body !== undefined) request.body = init.body.toString();
       const answer = await egress.request(url, request);
+      date = answer.headers.get('date');
       raw = {
         status: answer.status,
         contentType: answer.headers.get('content-type') ?? '',
@@ -82,6 +89,7 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
         if (raw === undefined) throw fail('internal', { detail: { reason: 'a token request without an answer' } });
         return raw;
       },
+      date: () => date,
     };
   }
 
@@ -92,7 +100,9 @@ export function createTokenEndpoint(options: { egress: Egress; clock: Clock }): 
       const server = { issuer, token_endpoint: endpoint };
       const identity = { client_id: client.clientId };
       await genericTokenEndpointRequest(server, identity, authentication(client), grantType, rest, captured.options);
-      return captured.answer();
+      const raw = captured.answer();
+      options.onAnswer?.({ endpoint, clientId: client.clientId, raw, date: captured.date() });
+      return raw;
     },
     async introspect({ issuer, endpoint, client, token }) {
       const captured = capture(5_000);

@@ -6,6 +6,7 @@ import { newId, type ConnectorId, type TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { Secret } from '../secret.ts';
 import { createCatalogue, type Catalogue } from './catalogue.ts';
+import { createChecks, type Checks } from './check-store.ts';
 import type { Connector, ConnectorDocument } from './connector.ts';
 import type { Credential } from './credential.ts';
 import { createDeclare, nameOf, type Stored } from './declare.ts';
@@ -60,6 +61,7 @@ export type Connectors = {
   /** Called in every process when a connector, or a secret it uses, has changed; undefined: it was removed. */
   readonly onChanged: (listener: (id: ConnectorId, connector: Connector | undefined) => void) => () => void;
   readonly catalogue: Catalogue;
+  readonly checks: Checks;
   readonly close: () => void;
 };
 
@@ -258,6 +260,7 @@ export async function createConnectors(options: {
       return () => listeners.delete(listener);
     },
     catalogue: createCatalogue({ store, clock }),
+    checks: createChecks({ database, clock }),
     close() {
       unsubscribe();
       unsubscribeSecrets();

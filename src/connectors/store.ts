@@ -114,11 +114,13 @@ export function createStore(database: Database): Store {
           .where('revision', '=', row.revision)
           .executeTakeFirst();
         if (result.numDeletedRows !== 1n) return false;
-        await transaction
-          .deleteFrom('tool_catalogue')
-          .where('tenant', '=', row.tenant)
-          .where('connector_id', '=', row.id)
-          .execute();
+        for (const table of ['tool_catalogue', 'connector_checks'] as const) {
+          await transaction
+            .deleteFrom(table)
+            .where('tenant', '=', row.tenant)
+            .where('connector_id', '=', row.id)
+            .execute();
+        }
         return true;
       }),
     async readCatalogue(tenant, id, audience) {

@@ -22,4 +22,14 @@ export type ConnectorTables = {
     tools: string;
     fetched_at: number;
   };
+  /** What testing a connector found last. */
+  connector_checks: {
+    tenant: string;
+    connector_id: string;
+    /** Of the connector that was tested. */
+    revision: number;
+    checked_at: number;
+    /** JSON {reachable, auth, error}. */
+    result: string;
+  };
 };

@@ -211,7 +211,7 @@ describe('a refresh', () => {
     expect(outcomes()).toEqual(['not_processed, replaced']);
     expect(await status()).toMatchObject({
       status: 'connected',
-      health: 'unknown',
+      health: 'unhealthy',
       lastError: { code: 'refresh_postponed' },
     });
     clock.move(21_000);

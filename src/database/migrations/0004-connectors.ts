@@ -24,4 +24,13 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('fetched_at', 'bigint', (column) => column.notNull())
     .addPrimaryKeyConstraint('tool_catalogue_key', ['tenant', 'connector_id', 'audience'])
     .execute();
+  await db.schema
+    .createTable('connector_checks')
+    .addColumn('tenant', 'text', (column) => column.notNull())
+    .addColumn('connector_id', 'text', (column) => column.notNull())
+    .addColumn('revision', 'bigint', (column) => column.notNull())
+    .addColumn('checked_at', 'bigint', (column) => column.notNull())
+    .addColumn('result', 'text', (column) => column.notNull())
+    .addPrimaryKeyConstraint('connector_checks_key', ['tenant', 'connector_id'])
+    .execute();
 }
