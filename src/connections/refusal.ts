@@ -1,3 +1,4 @@
+import type { ServiceRules } from '../connectors/provider-rules.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Judged, RawAnswer } from './token-answer.ts';
 
@@ -20,14 +21,29 @@ const REQUEST_BUG =
 const TRANSIENT =
   /^(server_error|temporarily_unavailable|slow_down|ratelimited|rate_limited|rate_limit_exceeded|too_many_requests|internal_error|service_unavailable|timeout)$/;
 
-/** Body first, status second: misleading statuses are common, misleading error codes are not. */
-export function classify(raw: RawAnswer, judged: Exclude<Judged, { kind: 'tokens' }>): Refusal {
+/**
+ * Body first, status second: misleading statuses are common, misleading error codes are not.
+ * @param rules what the codes of this service mean, before what they mean elsewhere
+ */
+export function classify(
+  raw: RawAnswer,
+  judged: Exclude<Judged, { kind: 'tokens' }>,
+  rules: ServiceRules['errors'] = [],
+): Refusal {
   if (judged.kind === 'unreadable') {
     const html = raw.body.trimStart().startsWith('<');
     const transient = raw.status < 400 || raw.status >= 500 || isTransientStatus(raw.status) || html;
     return { class: transient ? 'transient' : 'unknown_4xx', code: `http_${raw.status}` };
   }
   const code = judged.code.toLowerCase();
+  const words = judged.description.toLowerCase();
+  const ruled = rules.find(
+    (rule) =>
+      (rule.code === undefined || rule.code.toLowerCase() === code) &&
+      (rule.words === undefined || words.includes(rule.words.toLowerCase())) &&
+      (rule.status === undefined || rule.status === raw.status),
+  );
+  if (ruled !== undefined) return { class: ruled.class, code };
   const entra = /\baadsts\d+/i.exec(judged.description)?.[0].toLowerCase() ?? '';
   const told = (pattern: RegExp) => pattern.test(code) || (entra !== '' && pattern.test(entra));
   const description = judged.description.toLowerCase();

@@ -1,4 +1,6 @@
+import type { ServiceRules } from '../connectors/provider-rules.ts';
 import { splitScopes } from './challenge.ts';
+import { at, firstAt, textAt } from './rules.ts';
 
 /** What a token endpoint sent, before anyone judged it. */
 export type RawAnswer = {
@@ -23,7 +25,13 @@ export type TokenAnswer = {
   idToken: string | null;
   /** The whole answer, for declared extra fields and the account's name. */
   members: Record<string, unknown>;
+  /** Whose account it is, where the rules say how it can be told. */
+  subject: string | null;
+  label: string | null;
 };
+
+/** Of the rules of a service, those that its answers are read by. */
+export type AnswerRules = Pick<ServiceRules, 'answer' | 'lifetimes'>;
 
 export type Judged =
   | { kind: 'tokens'; tokens: TokenAnswer }
@@ -51,7 +59,7 @@ export function parseBody(raw: Pick<RawAnswer, 'body' | 'contentType'>): Record<
   return Object.fromEntries(new URLSearchParams(text));
 }
 
-/** Where tokens stand in the answers of services that nest them (Slack, TikTok), by shape and not by name. */
+/** Where tokens stand in the answers of services that nest them, by shape, where no rules say it. */
 function tokenObject(body: Record<string, unknown>): Record<string, unknown> | undefined {
   if (nonEmpty(body['access_token']) || nonEmpty(body['accessToken'])) return body;
   for (const name of ['authed_user', 'data', 'token']) {
@@ -65,36 +73,107 @@ function tokenObject(body: Record<string, unknown>): Record<string, unknown> | u
 }
 
 /**
- * Judges an answer by its body first and its status second: errors come under 200 (Slack, GitHub), tokens under 201
- * (Sentry), and a gateway's HTML under anything.
+ * Judges an answer by its body first and its status second: errors come under 200, tokens under 201, and a gateway's
+ * HTML under anything.
+ * @param rules where this service puts what; paths that they leave out are looked for by shape
  */
-export function judge(raw: RawAnswer): Judged {
+export function judge(raw: RawAnswer, rules?: AnswerRules): Judged {
   const body = parseBody(raw);
   const good = raw.status >= 200 && raw.status < 300;
   if (body === undefined) return { kind: 'unreadable', why: `status ${raw.status}, ${kindOfBody(raw)}` };
-  const error = statedError(body);
+  const error = ruledError(body, rules) ?? statedError(body);
   if (error !== undefined) return { kind: 'refusal', ...error };
-  const holder = good ? tokenObject(body) : undefined;
+  const holder = good ? (ruledTokens(body, rules) ?? tokenObject(body)) : undefined;
   if (holder === undefined) return { kind: 'unreadable', why: `status ${raw.status}, no access token and no error` };
+  const paths = rules?.answer;
+  const unit = paths?.unit === 'ms' ? 1_000 : 1;
+  const told = firstAt(body, beside(body, rules, 'expiresIn'));
   const scheme = string(holder['token_type'] ?? holder['tokenType']) ?? null;
-  const lifetime = seconds(holder['expires_in'] ?? holder['expiresIn'] ?? body['expires_in']);
+  const stated = told ?? holder['expires_in'] ?? holder['expiresIn'] ?? body['expires_in'];
+  const never = paths?.zeroMeans === 'never' && Number(stated) === 0 && stated !== null && stated !== '';
+  const inSeconds = seconds(stated, unit);
+  const lifetime = never ? null : inSeconds;
   const grantLife = seconds(
-    holder['refresh_token_expires_in'] ?? holder['x_refresh_token_expires_in'] ?? holder['refresh_expires_in'],
+    firstAt(body, paths?.grantExpiresIn) ??
+      holder['refresh_token_expires_in'] ??
+      holder['x_refresh_token_expires_in'] ??
+      holder['refresh_expires_in'],
   );
-  const accessToken = string(holder['access_token'] ?? holder['accessToken']) ?? '';
-  const absolute = absoluteTime(holder['expires_at'] ?? holder['expiresAt']);
+  const accessToken = textAt(body, paths?.accessToken) ?? string(holder['access_token'] ?? holder['accessToken']) ?? '';
+  const absolute = absoluteTime(firstAt(body, paths?.expiresAt) ?? holder['expires_at'] ?? holder['expiresAt']);
+  const preset = rules?.lifetimes.accessTokenSeconds;
   return {
     kind: 'tokens',
     tokens: {
       accessToken,
-      refreshToken: string(holder['refresh_token'] ?? holder['refreshToken']) ?? null,
+      // Both tokens have to be of one pair: the refresh token of the object that the access token came from goes first.
+      refreshToken:
+        string(holder['refresh_token'] ?? holder['refreshToken']) ??
+        textAt(body, beside(body, rules, 'refreshToken')) ??
+        null,
       tokenType: scheme,
-      expiresAt: lifetime === null ? (absolute ?? expiryOfJwt(accessToken)) : raw.sentAt + lifetime * 1_000,
+      expiresAt:
+        lifetime !== null
+          ? raw.sentAt + lifetime * 1_000
+          : never
+            ? null
+            : (absolute ?? expiryOfJwt(accessToken) ?? (preset === undefined ? null : raw.sentAt + preset * 1_000)),
       grantExpiresAt: grantLife === null ? null : raw.sentAt + grantLife * 1_000,
-      scopes: scopesOf(holder['scope'] ?? holder['scopes'] ?? body['scope']),
+      scopes: scopesOf(
+        firstAt(body, beside(body, rules, 'scope')) ?? holder['scope'] ?? holder['scopes'] ?? body['scope'],
+      ),
       idToken: string(body['id_token'] ?? holder['id_token']) ?? null,
       members: holder === body ? body : { ...body, ...holder },
+      subject: shown(textAt(body, paths?.subject)),
+      label: shown(textAt(body, paths?.label)),
     },
+  };
+}
+
+/** The object that holds the access token of the first path at which one stands. */
+function ruledTokens(
+  body: Record<string, unknown>,
+  rules: AnswerRules | undefined,
+): Record<string, unknown> | undefined {
+  const path = rules?.answer.accessToken?.find((one) => nonEmpty(at(body, one)));
+  if (path === undefined) return undefined;
+  const holder = path.includes('.') ? at(body, path.slice(0, path.lastIndexOf('.'))) : body;
+  return holder as Record<string, unknown>;
+}
+
+/** Of the paths for something that belongs to a token, those beside the access token that is used, where there are any. */
+function beside(
+  body: unknown,
+  rules: AnswerRules | undefined,
+  name: 'refreshToken' | 'expiresIn' | 'scope',
+): string[] | undefined {
+  const paths = rules?.answer[name];
+  const access = rules?.answer.accessToken?.find((one) => nonEmpty(at(body, one)));
+  if (access === undefined) return paths;
+  const place = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('.')));
+  const near = paths?.filter((one) => place(one) === place(access)) ?? [];
+  return near.length > 0 ? near : paths;
+}
+
+function ruledError(
+  body: Record<string, unknown>,
+  rules: AnswerRules | undefined,
+): { code: string; description: string } | undefined {
+  const { failure = [], errorCode, errorText } = rules?.answer ?? {};
+  const failing = failure.some(({ path, equals, not }) => {
+    const value = at(body, path);
+    if (equals !== undefined) return value === equals;
+    if (not !== undefined) return typeof value === 'number' && value !== not;
+    return value !== undefined && value !== null && value !== '' && value !== false;
+  });
+  const code = textAt(body, errorCode);
+  if (!failing && (code === undefined || ruledTokens(body, rules) !== undefined || tokenObject(body) !== undefined)) {
+    return undefined;
+  }
+  const stated = statedError(body);
+  return {
+    code: code === undefined ? (stated?.code ?? 'error') : safeCode(code),
+    description: textAt(body, errorText) ?? stated?.description ?? '',
   };
 }
 
@@ -135,6 +214,16 @@ function kindOfBody(raw: RawAnswer): string {
   return text.startsWith('{') ? 'broken JSON' : 'neither JSON nor a form';
 }
 
+/** As people may see it. */
+function shown(text: string | undefined): string | null {
+  return (
+    text
+      ?.replaceAll(/[\p{Cc}\p{Cf}]/gu, '')
+      .trim()
+      .slice(0, 200) || null
+  );
+}
+
 function nonEmpty(value: unknown): boolean {
   return typeof value === 'string' && value !== '';
 }
@@ -147,9 +236,10 @@ function string(value: unknown): string | undefined {
  * Strict: an integer or a numeric string. Zero, absence and nonsense mean unknown, never a made-up hour; the tokens beside
  * them are good all the same.
  */
-function seconds(value: unknown): number | null {
-  const number =
+function seconds(value: unknown, unit = 1): number | null {
+  const given =
     typeof value === 'number' ? value : typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) ? Number(value) : 0;
+  const number = given / unit;
   return Number.isFinite(number) && number > 0 ? Math.min(Math.floor(number), TEN_YEARS_S) : null;
 }
 

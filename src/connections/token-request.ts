@@ -12,6 +12,7 @@ import type { Clock } from '../clock.ts';
 import type { Egress, OutboundRequest } from '../egress/egress.ts';
 import { fail } from '../errors.ts';
 import type { Secret } from '../secret.ts';
+import type { RequestForm } from './rules.ts';
 import type { RawAnswer } from './token-answer.ts';
 
 /** Who we are at a token endpoint: exactly one method per request, never probed (a failed try may burn a code). */
@@ -30,6 +31,8 @@ export type TokenEndpoint = {
     client: ClientIdentity;
     parameters: Record<string, string>;
     timeoutMs: number;
+    /** How this service wants it, where it differs from the standard. */
+    form?: RequestForm | undefined;
   }): Promise<RawAnswer>;
   /** RFC 7662. */
   introspect(request: { issuer: string; endpoint: string; client: ClientIdentity; token: Secret }): Promise<RawAnswer>;
@@ -55,7 +58,7 @@ export function createTokenEndpoint(options: {
   const { egress, clock } = options;
 
   /** Lets the OAuth library write the request and keeps the answer from it: it refuses most of what services send. */
-  function capture(timeoutMs: number) {
+  function capture(timeoutMs: number, form?: RequestForm) {
     const sentAt = clock.now();
     let raw: RawAnswer | undefined;
     let date: string | null = null;
@@ -70,8 +73,8 @@ export function createTokenEndpoint(options: {
         maxBytes: MAX_BYTES,
         freshConnection: true,
       };
-      if (init.body !== undefined) request.body = init.body.toString();
-      const answer = await egress.request(url, request);
+      const target = init.body === undefined ? url : written(request, url, init.body, form);
+      const answer = await egress.request(target, request);
       date = answer.headers.get('date');
       raw = {
         status: answer.status,
@@ -94,12 +97,13 @@ export function createTokenEndpoint(options: {
   }
 
   return {
-    async send({ issuer, endpoint, client, parameters, timeoutMs }) {
+    async send({ issuer, endpoint, client, parameters, timeoutMs, form }) {
       const { grant_type: grantType = '', ...rest } = parameters;
-      const captured = capture(timeoutMs);
+      const captured = capture(timeoutMs, form);
       const server = { issuer, token_endpoint: endpoint };
       const identity = { client_id: client.clientId };
-      await genericTokenEndpointRequest(server, identity, authentication(client), grantType, rest, captured.options);
+      const proof = authentication(client, form);
+      await genericTokenEndpointRequest(server, identity, proof, grantType, rest, captured.options);
       const raw = captured.answer();
       options.onAnswer?.({ endpoint, clientId: client.clientId, raw, date: captured.date() });
       return raw;
@@ -123,13 +127,37 @@ export function createTokenEndpoint(options: {
   };
 }
 
-function authentication(client: ClientIdentity): ClientAuth {
+/** Writes the parameters into the request as the service takes them; returns where it goes. */
+function written(request: OutboundRequest, url: string, body: URLSearchParams, form: RequestForm | undefined): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of body) {
+    if (form?.omit.includes(name) !== true) parameters.append(form?.rename[name] ?? name, value);
+  }
+  if (form?.method === 'GET') {
+    const target = new URL(url);
+    for (const [name, value] of parameters) target.searchParams.append(name, value);
+    request.method = 'GET';
+    delete request.headers?.['content-type'];
+    return target.href;
+  }
+  if (form?.body === 'json') {
+    request.headers = { ...request.headers, 'content-type': 'application/json' };
+    request.body = JSON.stringify(Object.fromEntries(parameters));
+  } else {
+    request.body = parameters.toString();
+  }
+  return url;
+}
+
+function authentication(client: ClientIdentity, form?: RequestForm): ClientAuth {
   if (client.authMethod === 'none' || client.secret === undefined) return None();
   const secret = client.secret.unwrap();
   if (client.authMethod === 'client_secret_post') return ClientSecretPost(secret);
   // RFC 6749 §2.3.1 says form-encoded. The library also encodes `-`, `.` and `_`, which a form leaves alone and servers
   // that do not decode compare literally.
-  const basic = Buffer.from(`${formEncode(client.clientId)}:${formEncode(secret)}`).toString('base64');
+  const encode = form?.basicEncoding === 'raw' ? (text: string): string => text : formEncode;
+  const pair = form?.basicUser === 'secret' ? `${encode(secret)}:` : `${encode(client.clientId)}:${encode(secret)}`;
+  const basic = Buffer.from(pair).toString('base64');
   return (_server, _client, _body, headers) => headers.set('authorization', `Basic ${basic}`);
 }
 
