@@ -22,6 +22,7 @@ const FLOORS: Record<string, number> = {
   identity: 3,
   vault: 2,
   audit: 2,
+  webhooks: 2,
   sandbox: 2,
   database: 1,
   egress: 1,

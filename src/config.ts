@@ -80,6 +80,19 @@ export const SETTINGS = [
       'CIDRs and hosts, comma-separated, that outbound requests may reach besides public addresses; `none` for none.',
   },
   {
+    variable: 'VALETKEY_WEBHOOK_URL',
+    key: 'webhookUrl',
+    default: 'none',
+    meaning: 'Where the gateway posts signed events, such as a connection that needs its owner.',
+  },
+  {
+    variable: 'VALETKEY_WEBHOOK_SECRET',
+    key: 'webhookSecret',
+    default: 'none',
+    meaning: 'Signs these events (HMAC-SHA256): `whsec_` and base64, or 24 characters or more.',
+    secret: true,
+  },
+  {
     variable: 'VALETKEY_LOG_LEVEL',
     key: 'logLevel',
     default: 'info',
@@ -99,6 +112,8 @@ export type Config = {
   adminToken: Secret | undefined;
   accessTokenTtlSeconds: number;
   allowPrivateNetwork: string[];
+  /** Where events go, and what signs them. */
+  webhook: { url: string; secret: Secret } | undefined;
   logLevel: LogLevel;
   /** Connector documents declared in the file, not validated yet, with references resolved. */
   connectors: unknown[];
@@ -136,6 +151,16 @@ const schema = z.object({
   adminToken: z.string().min(24, 'must have at least 24 characters').optional(),
   accessTokenTtl: z.coerce.number().int().min(30).max(900).default(600),
   allowPrivateNetwork: z.string().optional(),
+  webhookUrl: z
+    .string()
+    .refine(
+      (value) =>
+        URL.canParse(value) &&
+        (value.startsWith('https:') || (/^http:/.test(value) && isLoopbackHost(new URL(value).hostname))),
+      'must be an https URL, or http on loopback',
+    )
+    .optional(),
+  webhookSecret: z.string().min(24, 'must have at least 24 characters').optional(),
   logLevel: z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
 });
 
@@ -174,6 +199,12 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, cw
     throw fail('setting_invalid', { message: `${setting?.variable ?? key} ${issue?.message ?? 'is invalid'}.` });
   }
   const settings = parsed.data;
+  const { webhookUrl, webhookSecret } = settings;
+  if ((webhookUrl === undefined) !== (webhookSecret === undefined)) {
+    throw fail('setting_invalid', {
+      message: `VALETKEY_WEBHOOK_${webhookUrl === undefined ? 'URL' : 'SECRET'} is needed beside the other one.`,
+    });
+  }
   const publicUrl = settings.publicUrl ?? `http://localhost:${settings.port}`;
   const loopback = isLoopbackHost(new URL(publicUrl).hostname);
   const allowed = settings.allowPrivateNetwork ?? (loopback ? 'loopback' : 'none');
@@ -194,6 +225,10 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, cw
             .split(',')
             .map((item) => item.trim())
             .filter((item) => item !== ''),
+    webhook:
+      webhookUrl === undefined || webhookSecret === undefined
+        ? undefined
+        : { url: webhookUrl, secret: new Secret(webhookSecret) },
     logLevel: settings.logLevel,
     connectors: file.connectors,
     sources,

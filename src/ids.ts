@@ -13,7 +13,21 @@ export type SessionId = Branded<string, 'SessionId'>;
 /** One id from challenge to consent to exchange to call, in errors, logs and the audit. */
 export type FlowId = Branded<string, 'FlowId'>;
 
-type Prefix = 'usr' | 'con' | 'cnx' | 'reg' | 'ses' | 'flw' | 'inv' | 'key' | 'tkt' | 'aud' | 'call' | 'att' | 'tok';
+type Prefix =
+  | 'usr'
+  | 'con'
+  | 'cnx'
+  | 'reg'
+  | 'ses'
+  | 'flw'
+  | 'inv'
+  | 'key'
+  | 'tkt'
+  | 'aud'
+  | 'call'
+  | 'att'
+  | 'tok'
+  | 'evt';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 

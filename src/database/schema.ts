@@ -10,6 +10,7 @@ import type { ConnectorTables } from './schema-connectors.ts';
 import type { IdentityTables } from './schema-identity.ts';
 import type { VaultTables } from './schema-vault.ts';
 import type { RecordTables } from './schema-records.ts';
+import type { WebhookTables } from './schema-webhooks.ts';
 
 export type InstanceTable = {
   /** `instance_id`, `epoch`, `key_check`. */
@@ -22,4 +23,5 @@ export type Schema = { instance: InstanceTable } & VaultTables &
   ConnectorTables &
   ConnectionTables &
   AuthorizationServerTables &
-  RecordTables;
+  RecordTables &
+  WebhookTables;
