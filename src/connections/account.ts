@@ -17,8 +17,8 @@ export function accountOf(tokens: TokenAnswer): Account {
   const claims = claimsOf(tokens.idToken ?? '') ?? claimsOf(tokens.accessToken) ?? {};
   const { members } = tokens;
   return {
-    subject: text(claims['sub']) ?? text(members['user_id']) ?? text(members['owner_id']) ?? null,
-    label: label(claims) ?? label(members) ?? null,
+    subject: tokens.subject ?? text(claims['sub']) ?? text(members['user_id']) ?? text(members['owner_id']) ?? null,
+    label: tokens.label ?? label(claims) ?? label(members) ?? null,
   };
 }
 

@@ -1,6 +1,7 @@
 import { calculatePKCECodeChallenge } from 'oauth4webapi';
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
+import { PLAIN_RULES, type ServiceRules } from '../connectors/provider-rules.ts';
 import { asValetkeyError } from '../errors.ts';
 import { hashToken, newToken, type ConnectorId, type FlowId, type UserId } from '../ids.ts';
 import type { Log } from '../log.ts';
@@ -9,7 +10,9 @@ import type { ConnectStore, Pending, Registration } from './connect-store.ts';
 import type { Owner } from './connection.ts';
 import { printable, type Discovered, type Discovery } from './discovery.ts';
 import { failed, type Asked, type Outcome, type StagedConnect } from './outcome.ts';
+import { classify } from './refusal.ts';
 import type { Registrations } from './registration.ts';
+import { captured, formOf, urlWith } from './rules.ts';
 import type { Sealing } from './sealing.ts';
 import type { Settle } from './settle.ts';
 import type { ConnectionStore } from './store.ts';
@@ -70,7 +73,9 @@ export function createConnect(options: {
     // A step-up asks for what was there before as well: a provider replaces, it does not add.
     const scopes = unionScopes(base, extra.length > 0 ? before : [], extra);
     const offline = configured.length === 0 && scopes.length > 0 && found.scopesSupported.includes('offline_access');
-    return { found, scopes: offline ? unionScopes(scopes, ['offline_access']) : scopes };
+    const asked = offline ? unionScopes(scopes, ['offline_access']) : scopes;
+    const offlineScope = connector.oauth?.rules.offlineScope ?? null;
+    return { found, scopes: offlineScope === null || asked.length === 0 ? asked : unionScopes(asked, [offlineScope]) };
   }
 
   function resourceOf(connector: Connector, found: Discovered): string | null {
@@ -80,10 +85,12 @@ export function createConnect(options: {
   }
 
   async function finish(pending: Pending, registration: Registration, query: URLSearchParams): Promise<Outcome> {
-    const asked = await sealing.openFor<Asked>(pending.tenant, pending.stateHash, 'pending', pending.sealed);
-    const { returnTo } = asked;
+    const begun = await sealing.openFor<Asked>(pending.tenant, pending.stateHash, 'pending', pending.sealed);
+    const { returnTo } = begun;
     const connector = options.connectorById(pending.tenant, pending.connector);
     if (connector === undefined) return failed('not_found', returnTo);
+    const rules = connector.oauth?.rules ?? PLAIN_RULES;
+    const asked = withCallback(begun, rules, query);
 
     // RFC 9207 §2.4, plain comparison. What a wrong issuer has to say is not shown.
     const iss = query.get('iss');
@@ -101,7 +108,9 @@ export function createConnect(options: {
         issuer: asked.terms.issuer,
         endpoint: asked.terms.tokenEndpoint,
         client: await registrations.identity(registration, connector),
+        form: formOf(rules, 'exchange'),
         parameters: {
+          ...rules.exchange.parameters,
           grant_type: 'authorization_code',
           code,
           redirect_uri: registration.redirectUri,
@@ -115,7 +124,7 @@ export function createConnect(options: {
       log.warn({ err: known, flow: pending.flow, connector: connector.id }, 'a code exchange got no answer');
       return failed('exchange_failed', returnTo, { message: `The code could not be exchanged: ${known.message}` });
     }
-    if (raw.status < 200 || raw.status >= 300) return await refused(raw, registration, asked);
+    if (raw.status < 200 || raw.status >= 300) return await refused(raw, registration, asked, rules);
 
     // From here on there may be a grant that exists nowhere else: it is committed before anything is judged.
     const staged: StagedConnect = {
@@ -126,12 +135,17 @@ export function createConnect(options: {
       user: pending.user,
       flow: pending.flow,
     };
-    return await settle.commit(connector, staged, async () => await refused(raw, registration, asked));
+    return await settle.commit(connector, staged, async () => await refused(raw, registration, asked, rules));
   }
 
-  async function refused(raw: RawAnswer, registration: Registration, asked: Asked): Promise<Outcome> {
+  async function refused(
+    raw: RawAnswer,
+    registration: Registration,
+    asked: Asked,
+    rules: ServiceRules,
+  ): Promise<Outcome> {
     const { returnTo } = asked;
-    const judged = judge(raw);
+    const judged = judge(raw, rules);
     if (judged.kind === 'tokens') return failed('exchange_failed', returnTo);
     if (judged.kind === 'unreadable') {
       return failed('exchange_failed', returnTo, {
@@ -142,6 +156,7 @@ export function createConnect(options: {
       return failed('redirect_uri_mismatch', returnTo, { redirectUri: registration.redirectUri });
     }
     if (
+      classify(raw, judged, rules.errors).class === 'client_config' ||
       /^(invalid_client|unauthorized_client|incorrect_client_credentials|bad_client_secret|invalid_client_id)$/.test(
         judged.code,
       )
@@ -181,9 +196,11 @@ export function createConnect(options: {
           userinfoEndpoint: found.userinfoEndpoint,
           introspectionEndpoint: found.introspectionEndpoint,
           resource,
-          scopeOnRefresh: null,
+          scopeOnRefresh: repeatedScope(connector, scopes),
           clientId: registration.clientId,
           authMethod: registration.authMethod,
+          redirectUri: registration.redirectUri,
+          catalogueVersion: oauth?.rules.catalogueVersion ?? 0,
         },
       };
       const now = clock.now();
@@ -214,10 +231,16 @@ export function createConnect(options: {
         state,
         code_challenge: verifier === null ? null : await calculatePKCECodeChallenge(verifier),
         code_challenge_method: verifier === null ? null : 'S256',
-        scope: scopes.length === 0 ? null : scopes.join(oauth?.scopeSeparator ?? ' '),
+        scope:
+          scopes.length === 0 || oauth?.rules.scopesFixed === true ? null : scopes.join(oauth?.scopeSeparator ?? ' '),
         resource,
       };
-      for (const [name, value] of Object.entries(parameters)) if (value !== null) url.searchParams.set(name, value);
+      const { rename, omit } = (oauth?.rules ?? PLAIN_RULES).authorize;
+      const left = new Set<string>(omit);
+      for (const [name, value] of Object.entries(parameters)) {
+        const own = rename[name as keyof typeof rename] ?? name;
+        if (value !== null && !left.has(name)) url.searchParams.set(own, value);
+      }
       return { url: url.href, registration };
     },
 
@@ -258,6 +281,19 @@ export function createConnect(options: {
     }
     return failed('exchange_failed', null);
   }
+}
+
+/** What the callback tells about the account, which can also say where its code is to be exchanged. */
+function withCallback(asked: Asked, rules: ServiceRules, query: URLSearchParams): Asked {
+  const values = captured(rules, 'callback', (name) => query.get(name));
+  const tokenEndpoint = urlWith(rules, rules.exchange.url, values) ?? asked.terms.tokenEndpoint;
+  return { ...asked, terms: { ...asked.terms, tokenEndpoint, values } };
+}
+
+/** Services with one resource per token forget which one it was. */
+function repeatedScope(connector: Connector, scopes: readonly string[]): string | null {
+  const { rules, scopeSeparator } = connector.oauth ?? {};
+  return rules?.refresh.repeat.includes('scope') === true && scopes.length > 0 ? scopes.join(scopeSeparator) : null;
 }
 
 function authorizationError(code: string, registration: Registration, returnTo: string | null): Outcome {

@@ -17,6 +17,14 @@ export type Terms = {
   scopeOnRefresh: string | null;
   clientId: string;
   authMethod: string;
+  /** Where the code came back to, for services that want it again at each refresh. */
+  redirectUri?: string;
+  /** What the service told beside its tokens and is no secret: tenants, hosts. */
+  values?: Record<string, string>;
+  /** Milliseconds since 1970; whatever is done, the grant ends then. */
+  grantEndsAt?: number | null;
+  /** Of the provider's file when the grant was given. */
+  catalogueVersion?: number;
   /** False when the answer named no scope, so that `granted` repeats what was asked (RFC 6749 §5.1). */
   grantedKnown: boolean;
 };
@@ -27,6 +35,12 @@ export type Tokens = {
   refresh_token: string | null;
   /** Declared extra members of the token answer. */
   fields: Record<string, string>;
+  /** Of the connector, where the gateway gets tokens by itself: after a change it gets another one. */
+  revision?: number | undefined;
+  /** See `boundOf`. */
+  bound?: string | undefined;
+  /** What a person entered for the gateway to get tokens with. */
+  entered?: Record<string, string> | undefined;
 };
 
 /**

@@ -21,6 +21,7 @@ import { createEndpointWatch } from './endpoint-watch.ts';
 import { createHealthStore } from './health-store.ts';
 import { createHealthView, type ConnectionsHealth } from './health-view.ts';
 import { createLive, keyOfRow, ownerFor } from './live.ts';
+import { createLookups } from './lookup.ts';
 import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
 import { createRegistrations, type Registrations } from './registration.ts';
@@ -154,6 +155,7 @@ export function createConnections(options: {
     registrationOf: async (tenant, id) => await connectStore.registration(tenant, id),
     registrations,
     tokens,
+    egress,
     sealing,
     clock,
     log,
@@ -203,6 +205,7 @@ export function createConnections(options: {
     tokens,
     sealing,
     egress,
+    lookups: createLookups({ store, egress, log }),
     clock,
     log,
     connectorById,

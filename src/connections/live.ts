@@ -33,7 +33,7 @@ export function keyOfRow(row: Connection): string {
 
 /** Undefined for a principal without a user at a connector where everyone has a connection of their own. */
 export function ownerFor(connector: Connector, principal: Pick<Principal, 'tenant' | 'user'>): Owner | undefined {
-  if (connector.oauth?.owner === 'tenant') return { type: 'tenant', id: connector.tenant };
+  if (connector.connection?.owner === 'tenant') return { type: 'tenant', id: connector.tenant };
   return principal.user === null ? undefined : { type: 'user', id: principal.user };
 }
 
@@ -54,9 +54,9 @@ export function createLive(options: { clock: Clock }) {
     /** @param readAt the version before the row was read; an entry that may be stale is served once and not kept */
     put(row: Connection, tokens: Tokens, connector: Connector | undefined, readAt: number): Live {
       const now = clock.now();
-      const settings = connector?.oauth?.refreshToken;
+      const settings = connector?.connection?.refreshToken;
       const renewable =
-        tokens.refresh_token !== null &&
+        (tokens.refresh_token !== null || connector?.connection?.how === 'minted') &&
         settings?.enabled !== false &&
         row.status === 'connected' &&
         row.expiresAt !== null;
@@ -68,7 +68,12 @@ export function createLive(options: { clock: Clock }) {
           key: row.id,
           generation: row.generation,
           fields: {
-            ...Object.fromEntries(Object.entries(tokens.fields).map(([name, value]) => [name, new Secret(value)])),
+            ...Object.fromEntries(
+              Object.entries({ ...row.terms?.values, ...tokens.fields }).map(([name, value]) => [
+                name,
+                new Secret(value),
+              ]),
+            ),
             access_token: token,
             token,
           },

@@ -1,9 +1,11 @@
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
+import { PLAIN_RULES } from '../connectors/provider-rules.ts';
 import { asValetkeyError } from '../errors.ts';
 import type { ConnectorId, TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { aheadOfTime, backoffMs, type Connection, type Tokens } from './connection.ts';
+import { at, captured, grantEnd } from './rules.ts';
 import type { Sealing } from './sealing.ts';
 import type { Spool } from './spool.ts';
 import type { ConnectionStore } from './store.ts';
@@ -55,6 +57,11 @@ export function createPersist(options: {
       const value = answer.members[name];
       if (typeof value === 'string' || typeof value === 'number') fields[name] = String(value);
     }
+    const rules = connector?.oauth?.rules ?? PLAIN_RULES;
+    Object.assign(
+      fields,
+      captured(rules, 'token_response', (path) => at(answer.members, path)),
+    );
     const tokens: Tokens = { access_token: answer.accessToken, refresh_token: refreshToken, fields };
     const generation = row.generation + 1;
     const next: Connection = {
@@ -63,7 +70,9 @@ export function createPersist(options: {
       status: 'connected',
       issuedAt: sentAt,
       expiresAt: answer.expiresAt,
-      grantExpiresAt: answer.grantExpiresAt ?? row.grantExpiresAt,
+      grantExpiresAt:
+        grantEnd(rules, { now: sentAt, announced: answer.grantExpiresAt, absolute: row.terms?.grantEndsAt ?? null }) ??
+        row.grantExpiresAt,
       scopesGranted: answer.scopes ?? row.scopesGranted,
     };
     let spooled = false;

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
+import { PLAIN_RULES, type ServiceRules } from '../connectors/provider-rules.ts';
 import { asValetkeyError, fail, type ErrorCode } from '../errors.ts';
 import { hashToken, newId, newToken, type ConnectionId, type ConnectorId, type TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
@@ -9,6 +10,7 @@ import { backoffMs, usableUntil, type Connection, type Intent, type LastError, t
 import type { Persist } from './persist.ts';
 import { classify, toldOf, type Refusal } from './refusal.ts';
 import type { Registrations } from './registration.ts';
+import { formOf, urlWith } from './rules.ts';
 import type { Sealing } from './sealing.ts';
 import type { ConnectionStore } from './store.ts';
 import { judge, type RawAnswer } from './token-answer.ts';
@@ -220,7 +222,11 @@ export function createRefresh(options: {
   ): Promise<Renewal | 'again'> {
     const { attempt, intent, terms } = row;
     if (attempt === null || intent === null || terms === null) throw fail('internal');
+    const rules = connector.oauth?.rules ?? PLAIN_RULES;
+    const known = { ...terms.values, ...held.fields };
+    const endpoint = urlWith(rules, rules.refresh.url, known) ?? terms.tokenEndpoint;
     const origin = new URL(terms.tokenEndpoint).origin;
+    const repeatsRedirect = rules.refresh.repeat.includes('redirect_uri') && terms.redirectUri !== undefined;
     await step('before_send', row);
     // A process that was held up until now may find another one at work: it must not send any more.
     if (clock.now() > intent.deadline - SEND_MS) return { kind: 'postponed', retryAfterMs: POLL_MS };
@@ -228,15 +234,18 @@ export function createRefresh(options: {
     try {
       raw = await tokens.send({
         issuer: terms.issuer,
-        endpoint: terms.tokenEndpoint,
+        endpoint,
         client,
+        form: formOf(rules, 'refresh'),
         parameters: {
+          ...rules.refresh.parameters,
           grant_type: 'refresh_token',
           refresh_token: held.refresh_token ?? '',
+          ...(repeatsRedirect ? { redirect_uri: terms.redirectUri } : {}),
           ...(terms.resource === null ? {} : { resource: terms.resource }),
           ...(terms.scopeOnRefresh == null ? {} : { scope: terms.scopeOnRefresh }),
         },
-        timeoutMs: SEND_MS,
+        timeoutMs: sendMs(rules),
       });
     } catch (thrown) {
       const error = asValetkeyError(thrown);
@@ -245,11 +254,16 @@ export function createRefresh(options: {
         return await misconfigured(row, intent, error.message);
       }
       providers.failed(origin);
+      // Where a second use ends the grant, the token at hand is used up before the answer is risked.
+      if (rules.rotation.reuse === 'ends_grant' && usable && row.expiresAt !== null) {
+        const left = usableUntil(row.expiresAt, row.issuedAt) - clock.now();
+        return await stayOpen(row, intent, Math.max(0, left), errorOf('refresh_postponed'));
+      }
       const atOnce = intent.replays === 0 && error.code !== 'egress_timeout' && !stopping;
       return atOnce ? 'again' : await postpone(row, intent, connector, null);
     }
     await step('answer_received', row);
-    const judged = judge(raw);
+    const judged = judge(raw, rules);
     if (judged.kind === 'tokens') {
       providers.succeeded(origin);
       clients.succeeded(registration.id);
@@ -266,7 +280,7 @@ export function createRefresh(options: {
       await store.stage(row, attempt, await sealing.sealStaged(row, { kind: 'refresh', raw }));
       await step('answer_staged', row);
     }
-    const refusal = classify(raw, judged);
+    const refusal = classify(raw, judged, rules.errors);
     log.warn(
       { connection: row.id, class: refusal.class, error: refusal.code, status: raw.status },
       'a refresh was refused',
@@ -390,6 +404,12 @@ export function createRefresh(options: {
       while (flights.size > 0) await Promise.all([...flights.values()].map(({ work }) => work));
     },
   };
+}
+
+/** A third of the time for which the service still answers the old token, so that there is time for a repeat. */
+function sendMs(rules: ServiceRules): number {
+  const { graceSeconds } = rules.rotation;
+  return graceSeconds === undefined ? SEND_MS : Math.min(SEND_MS, Math.max(5_000, (graceSeconds * 1_000) / 3));
 }
 
 function withIntent(row: Connection, attempt: string, intent: Intent): Connection {

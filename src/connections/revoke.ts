@@ -1,11 +1,13 @@
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
+import type { Egress } from '../egress/egress.ts';
 import { asValetkeyError, fail } from '../errors.ts';
 import { newId, type ConnectorId, type TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { Secret } from '../secret.ts';
 import type { ConnectStore } from './connect-store.ts';
 import { backoffMs, type Connection, type Tokens } from './connection.ts';
+import { revocationCall, sendRevocation, type RevocationCall } from './revocation-call.ts';
 import type { Registrations } from './registration.ts';
 import type { Sealing } from './sealing.ts';
 import type { RevocationRow, RevocationStore } from './revocation-store.ts';
@@ -27,7 +29,9 @@ export type UpstreamRevocation =
 /** Sealed in the outbox row. */
 type Outgoing = {
   issuer: string;
-  endpoint: string;
+  /** RFC 7009; null where the service has a call of its own. */
+  endpoint: string | null;
+  call?: RevocationCall | null;
   connector: ConnectorId;
   registration: string;
   refreshToken: string | null;
@@ -53,6 +57,7 @@ export function createRevoke(options: {
   registrationOf: ConnectStore['registration'];
   registrations: Registrations;
   tokens: TokenEndpoint;
+  egress: Egress;
   sealing: Sealing;
   clock: Clock;
   log: Log;
@@ -61,11 +66,14 @@ export function createRevoke(options: {
   const { store, outbox, registrations, tokens, sealing, clock, log } = options;
 
   async function outgoing(row: Connection, held: Tokens): Promise<RevocationRow | null> {
-    if (row.terms === null || row.terms.revocationEndpoint === null || row.registration === null) return null;
+    if (row.terms === null || row.registration === null) return null;
+    const call = revocationCall(row, held, options.connectorById(row.tenant, row.connector));
+    if (row.terms.revocationEndpoint === null && call === null) return null;
     const id = newId<string>('tok');
     const payload: Outgoing = {
       issuer: row.terms.issuer,
       endpoint: row.terms.revocationEndpoint,
+      call: row.terms.revocationEndpoint === null ? call : null,
       connector: row.connector,
       registration: row.registration,
       refreshToken: held.refresh_token,
@@ -108,12 +116,18 @@ export function createRevoke(options: {
     }
     const client = await registrations.identity(registration, connector as Connector);
     let done = true;
+    if (payload.call) {
+      done = await sendRevocation(options.egress, payload.call, client).catch((error: unknown) => {
+        log.warn({ err: asValetkeyError(error), connection: row.connection }, 'a revocation got no answer');
+        return false;
+      });
+    }
     // The refresh token first: with it goes the grant (RFC 7009 §2.1).
     for (const hint of ['refresh_token', 'access_token'] as const) {
       const token = hint === 'refresh_token' ? payload.refreshToken : payload.accessToken;
-      if (token === null) continue;
+      const { issuer, endpoint } = payload;
+      if (token === null || endpoint === null) continue;
       try {
-        const { issuer, endpoint } = payload;
         const raw = await tokens.revoke({ issuer, endpoint, client, token: new Secret(token), hint });
         // Unknown or revoked already is what was wanted; a server that cannot revoke this kind will not learn it.
         const judged = judge(raw);

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
+import { PLAIN_RULES } from '../connectors/provider-rules.ts';
 import type { Egress } from '../egress/egress.ts';
 import { asValetkeyError, fail } from '../errors.ts';
 import { hashToken, newId, type ConnectionId, type ConnectorId, type FlowId, type UserId } from '../ids.ts';
@@ -8,7 +9,9 @@ import { accountOf, askAccount, type Account } from './account.ts';
 import type { ConnectStore } from './connect-store.ts';
 import { aheadOfTime, type Connection } from './connection.ts';
 import { failed, type Outcome, type StagedConnect } from './outcome.ts';
+import type { Lookups } from './lookup.ts';
 import type { Registrations } from './registration.ts';
+import { absoluteEnd, at, captured, grantEnd } from './rules.ts';
 import type { Sealing } from './sealing.ts';
 import type { ConnectionStore } from './store.ts';
 import { judge } from './token-answer.ts';
@@ -29,6 +32,7 @@ export function createSettle(options: {
   tokens: TokenEndpoint;
   sealing: Sealing;
   egress: Egress;
+  lookups: Lookups;
   clock: Clock;
   log: Log;
   connectorById: (tenant: Connector['tenant'], id: ConnectorId) => Connector | undefined;
@@ -54,7 +58,8 @@ export function createSettle(options: {
     staged: StagedConnect,
     onRefusal: () => Promise<Outcome>,
   ): Promise<Outcome> {
-    const judged = judge(staged.raw);
+    const rules = connector.oauth?.rules ?? PLAIN_RULES;
+    const judged = judge(staged.raw, rules);
     if (judged.kind !== 'tokens') {
       await connections.change(row, { staged: null }, clock.now());
       return await onRefusal();
@@ -73,7 +78,12 @@ export function createSettle(options: {
       const value = answer.members[name];
       if (typeof value === 'string' || typeof value === 'number') fields[name] = String(value);
     }
+    Object.assign(
+      fields,
+      captured(rules, 'token_response', (path) => at(answer.members, path)),
+    );
     const granted = answer.scopes ?? asked.scopes;
+    const grantEndsAt = refreshToken === null ? null : absoluteEnd(rules, staged.raw.sentAt);
     const settings = connector.oauth?.refreshToken;
     const renewable = refreshToken !== null && settings?.enabled !== false;
     const committed = await connections.connect(row, {
@@ -85,7 +95,10 @@ export function createSettle(options: {
       generation,
       issuedAt: staged.raw.sentAt,
       expiresAt: answer.expiresAt,
-      grantExpiresAt: answer.grantExpiresAt,
+      grantExpiresAt:
+        refreshToken === null
+          ? answer.grantExpiresAt
+          : grantEnd(rules, { now: staged.raw.sentAt, announced: answer.grantExpiresAt, absolute: grantEndsAt }),
       nextRefreshAt:
         renewable && answer.expiresAt !== null
           ? aheadOfTime({
@@ -95,7 +108,7 @@ export function createSettle(options: {
               jitter: Math.random(),
             })
           : null,
-      terms: { ...asked.terms, grantedKnown: answer.scopes !== null },
+      terms: { ...asked.terms, grantEndsAt, grantedKnown: answer.scopes !== null },
       scopesGranted: granted,
       registration: staged.registration,
       scopesRequested: asked.scopes,
@@ -112,7 +125,10 @@ export function createSettle(options: {
     const connected = await connections.find(row.tenant, row.id);
     if (connected === undefined) throw fail('conflict');
     await options.onConnected(connected, staged.user, staged.flow);
-    const named = await nameOf(connected, connector, staged, account, answer.accessToken);
+    const told = await options.lookups.complete(connected, connector, answer.accessToken);
+    const known = { subject: account.subject ?? told?.subject ?? null, label: account.label ?? told?.label ?? null };
+    if (told !== undefined) await connections.nameAccount(connected, known);
+    const named = await nameOf(connected, connector, staged, known, answer.accessToken);
     const changedHands = row.accountSubject !== null && named.subject !== null && row.accountSubject !== named.subject;
     if (changedHands) await options.onReplaced(row);
     return {
@@ -124,7 +140,9 @@ export function createSettle(options: {
       refused:
         answer.scopes === null
           ? []
-          : asked.scopes.filter((scope) => !granted.includes(scope) && scope !== 'offline_access'),
+          : asked.scopes.filter(
+              (scope) => !granted.includes(scope) && scope !== 'offline_access' && scope !== rules.offlineScope,
+            ),
       renewable: refreshToken !== null,
       returnTo: asked.returnTo,
     };

@@ -136,8 +136,8 @@ export function createConnectionStore(database: Database) {
     async connect(
       row: Connection,
       given: Credentials & {
-        registration: RegistrationId;
-        terms: Terms;
+        registration: RegistrationId | null;
+        terms: Terms | null;
         scopesRequested: string[];
         account: { subject: string | null; label: string | null };
         now: number;
@@ -171,6 +171,14 @@ export function createConnectionStore(database: Database) {
         .execute();
     },
 
+    /** Compare-and-set on the terms, which no refresh writes: never touches a credential. */
+    async changeTerms(row: Connection, terms: Terms): Promise<boolean> {
+      const result = await update(query, row, { terms: JSON.stringify(terms) })
+        .where('terms', '=', JSON.stringify(row.terms))
+        .executeTakeFirst();
+      return result.numUpdatedRows === 1n;
+    },
+
     /** Step 2 of a refresh: durable before anything is sent. */
     async takeIntent(row: Connection, attempt: string, intent: Intent): Promise<boolean> {
       const result = await update(query, row, {
@@ -181,7 +189,7 @@ export function createConnectionStore(database: Database) {
         .where('generation', '=', row.generation)
         .where('attempt', 'is', null)
         .where('status', '=', row.status)
-        .where('status', 'in', ['connected', 'suspect'])
+        .where('status', 'in', ['pending', 'connected', 'suspect'])
         .executeTakeFirst();
       return result.numUpdatedRows === 1n;
     },
