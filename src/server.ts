@@ -22,6 +22,7 @@ import { envKeySource, fileKeySource } from './vault/key-source.ts';
 import { createVault } from './vault/vault.ts';
 import { mountHealth } from './web/health.ts';
 import { createWeb } from './web/web.ts';
+import { createWebhooks } from './webhooks/webhooks.ts';
 
 export type RunningServer = {
   /** The public URL. */
@@ -82,6 +83,10 @@ export async function startServer(options: {
     closers.push(() => connectors.close());
     await connectors.declare(DEFAULT_TENANT, config.connectors);
 
+    const webhooks = createWebhooks({ database, egress, clock, log, receiver: config.webhook });
+    webhooks.start();
+    closers.push(() => webhooks.stop());
+
     const connections = createConnections({
       database,
       vault,
@@ -93,6 +98,7 @@ export async function startServer(options: {
       identity,
       web,
       publicUrl,
+      enqueue: (at, event) => webhooks.enqueue(at, event),
       spoolDir: join(config.dataDir, 'spool'),
       clientMetadataUrl: options.clientMetadataUrl,
     });

@@ -20,7 +20,10 @@ import { createDiscovery } from './discovery.ts';
 import { createEndpointWatch } from './endpoint-watch.ts';
 import { createHealthStore } from './health-store.ts';
 import { createHealthView, type ConnectionsHealth } from './health-view.ts';
+import { createKeepAlive } from './keep-alive.ts';
+import { createLifetimeStore } from './lifetime-store.ts';
 import { createLive, keyOfRow, ownerFor } from './live.ts';
+import { createNotices, type Enqueue } from './notices.ts';
 import { createLookups } from './lookup.ts';
 import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
@@ -104,13 +107,15 @@ export function createConnections(options: {
   clock: Clock;
   log: Log;
   audit: Pick<Audit, 'record'>;
-  connectors: Pick<Connectors, 'find' | 'list' | 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
+  connectors: Pick<Connectors, 'find' | 'list' | 'all' | 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
   identity: Pick<Identity, 'session' | 'onUserChanged'> & { users: Pick<Identity['users'], 'find'> };
   /** Where the connect and connections pages are mounted. */
   web: Web;
   publicUrl: string;
   /** The address of the client-id metadata document when an operator hosts it elsewhere. */
   clientMetadataUrl?: string | undefined;
+  /** Takes events for whoever the operator wants told, see `src/webhooks`. */
+  enqueue?: Enqueue | undefined;
   /** A folder of this process, on disk, for refreshed pairs that the store does not take. */
   spoolDir?: string | undefined;
   /** See `createRefresh`; makes attempts that a crash left open on Postgres recoverable at once. */
@@ -275,11 +280,34 @@ export function createConnections(options: {
       await announce(row);
     },
   });
+  const lifetimes = createLifetimeStore(database);
+  const keepAlive = createKeepAlive({
+    store,
+    lifetimes,
+    refresh,
+    sealing,
+    connectors: () => connectors.all(),
+    connectorById,
+    clock,
+    log,
+  });
+  const notices = createNotices({
+    database,
+    store,
+    lifetimes,
+    enqueue: options.enqueue ?? (async () => undefined),
+    emailOf,
+    connectorById,
+    publicUrl,
+    clock,
+    log,
+  });
   const sweep = createSweep({
     store,
     live,
     refresh,
     revoke,
+    care: [keepAlive, notices],
     recoverSpooled: async () => await persist.recoverSpooled(),
     recoverStaged: async (minimumAgeMs) => await connect.recoverStaged(minimumAgeMs),
     clock,
@@ -317,12 +345,15 @@ export function createConnections(options: {
     }
   }
 
+  async function emailOf({ tenant, owner }: Connection): Promise<string | null> {
+    if (owner.type !== 'user') return null;
+    return (await options.identity.users.find(tenant, owner.id as UserId))?.email ?? null;
+  }
+
   async function view(row: Connection): Promise<ConnectionView> {
-    const user =
-      row.owner.type === 'user' ? await options.identity.users.find(row.tenant, row.owner.id as UserId) : undefined;
     const skewMs = watch.skewMs(row.terms?.tokenEndpoint ?? '');
     const seen = { now: clock.now(), skewMs };
-    return viewOf(row, connectorById(row.tenant, row.connector), user?.email ?? null, seen);
+    return viewOf(row, connectorById(row.tenant, row.connector), await emailOf(row), seen);
   }
 
   const connections: Connections = {

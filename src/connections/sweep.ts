@@ -27,6 +27,8 @@ export function createSweep(options: {
   live: LiveCredentials;
   refresh: Refresh;
   revoke: { run(): Promise<void> };
+  /** What unused grants and their owners need. */
+  care: readonly { run(): Promise<void> }[];
   recoverSpooled: () => Promise<number>;
   recoverStaged: (minimumAgeMs: number) => Promise<number>;
   clock: Clock;
@@ -67,6 +69,7 @@ export function createSweep(options: {
     if (!options.exclusive) live.expire(HELD_MS);
     await renewAll(await store.due(clock.now(), ROWS));
     await options.revoke.run();
+    for (const each of options.care) await each.run();
     rounds += 1;
     if (rounds % 12 === 0) await options.recoverStaged(STAGED_MS);
   }

@@ -72,6 +72,7 @@ const resource = z
 
 const refreshToken = strict({
   enabled: z.boolean().default(true),
+  keepAlive: z.boolean().default(true),
   bufferTime: z.int().min(0).max(86_400).default(300),
   maxRetries: z.int().min(0).max(10).default(3),
   retryDelay: z.int().min(100).max(60_000).default(1_000),

@@ -12,6 +12,8 @@ export type SecretField = '***' | { secret: string };
 
 export type RefreshSettings = {
   enabled: boolean;
+  /** Refreshes unused grants that would lapse. */
+  keepAlive: boolean;
   /** Seconds before expiry. */
   bufferTime: number;
   maxRetries: number;

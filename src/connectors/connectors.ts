@@ -24,6 +24,8 @@ export type Connectors = {
   /** From memory; the data plane calls it for every request. */
   readonly find: (tenant: TenantId, name: string) => Connector | undefined;
   readonly byId: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
+  /** Of every tenant. */
+  readonly all: () => Connector[];
   /** In alphabetical order. */
   readonly list: (tenant: TenantId) => Connector[];
   /** @throws ValetkeyError connector_exists, connector_invalid, connector_unsupported */
@@ -203,6 +205,7 @@ export async function createConnectors(options: {
   return {
     find: (tenant, name) => registry.find(tenant, name),
     byId: (tenant, id) => registry.byId(tenant, id),
+    all: () => registry.tenants().flatMap((tenant) => registry.list(tenant)),
     list: (tenant) => registry.list(tenant),
     create: async (tenant, input, actor) => await write(tenant, undefined, input, actor, 'api'),
     async put(tenant, name, input, actor, ifRevision) {

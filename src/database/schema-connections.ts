@@ -89,6 +89,17 @@ export type ConnectionTables = {
     /** JSON {code, message, hint} or null. */
     last_error: string | null;
   };
+  /** What the owners of connections have been told; a row is made with the first notice. */
+  connection_notices: {
+    tenant: string;
+    connection_id: string;
+    /** Generation of the credential that needed its owner; -1 when there was none. */
+    told_generation: number;
+    /** The end of the grant that was warned of. */
+    warned_end: number | null;
+    /** The last warning about that end: 14, 3 or 1 days before. */
+    warned_days: number | null;
+  };
   /** Tokens still to be revoked upstream after a disconnect; kept at most a day. */
   revocations: {
     tenant: string;

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { createAudit } from '../../src/audit/audit.ts';
 import { movableClock } from '../../src/clock.ts';
 import { createConnections, type Connections } from '../../src/connections/connections.ts';
+import type { Enqueue } from '../../src/connections/notices.ts';
 import type { Step } from '../../src/connections/refresh.ts';
 import type { Connector } from '../../src/connectors/connector.ts';
 import { createConnectors, type Connectors } from '../../src/connectors/connectors.ts';
-import { loadProviders } from '../../src/connectors/provider.ts';
+import { loadProviders, type Providers } from '../../src/connectors/provider.ts';
 import type { Credential } from '../../src/connectors/credential.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { createEgress } from '../../src/egress/egress.ts';
@@ -67,6 +68,8 @@ export async function openHouse(
     database?: Database;
     instance?: string;
     clientMetadataUrl?: string;
+    enqueue?: Enqueue;
+    providers?: Providers;
     onStep?: (step: Step) => void | Promise<void>;
   } = {},
 ): Promise<House> {
@@ -84,7 +87,7 @@ export async function openHouse(
     clock,
     log,
     audit,
-    providers: loadProviders(),
+    providers: options.providers ?? loadProviders(),
     checkUrl: (url) => egress.check(url),
   });
   let publicUrl = '';
@@ -106,6 +109,7 @@ export async function openHouse(
     publicUrl,
     clientMetadataUrl: options.clientMetadataUrl,
     instance: options.instance,
+    enqueue: options.enqueue,
     spoolDir: join(dataDir, 'spool'),
     onStep: options.onStep === undefined ? undefined : (step) => options.onStep?.(step),
   });

@@ -103,6 +103,16 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .on('connections')
     .columns(['next_refresh_at'])
     .execute();
+  await db.schema.createIndex('connections_by_status').on('connections').columns(['status']).execute();
+  await db.schema
+    .createTable('connection_notices')
+    .addColumn('tenant', 'text', (column) => column.notNull())
+    .addColumn('connection_id', 'text', (column) => column.notNull())
+    .addColumn('told_generation', 'bigint', (column) => column.notNull())
+    .addColumn('warned_end', 'bigint')
+    .addColumn('warned_days', 'bigint')
+    .addPrimaryKeyConstraint('connection_notices_key', ['tenant', 'connection_id'])
+    .execute();
   await db.schema
     .createTable('revocations')
     .addColumn('tenant', 'text', (column) => column.notNull())
