@@ -81,8 +81,8 @@ const parameter = strict({
 const rotation = strict({
   /** Whether a refresh brings another refresh token. */
   kind: z.enum(['none', 'each_use', 'sometimes', 'optional', 'unknown']),
-  /** What presenting a replaced one does: nothing, a refusal, or the end of the whole grant. */
-  reuse: z.enum(['tolerated', 'refused', 'ends_grant', 'unknown']).default('unknown'),
+  /** What presenting a replaced one does: nothing, a refusal, the end of its grant, or of all grants of that person. */
+  reuse: z.enum(['tolerated', 'refused', 'ends_grant', 'ends_user', 'unknown']).default('unknown'),
   /** For so long a replaced one is still answered. */
   graceSeconds: seconds.optional(),
   endsOldAccessToken: z.boolean().default(false),
@@ -149,7 +149,7 @@ const answer = strict({
 
 const changing = {
   clientAuth: clientAuth.optional(),
-  pkce: z.enum(['required', 'supported', 'rejected']).optional(),
+  pkce: z.enum(['required', 'supported', 'off']).optional(),
   rotation: rotation.optional(),
   lifetimes: lifetimes.optional(),
 };
@@ -192,7 +192,8 @@ export const rowSchema = strict({
   /** `secret`: the client secret is the user name and there is no password. */
   basicUser: z.enum(['client_id', 'secret']).default('client_id'),
   body: z.enum(['form', 'json']).default('form'),
-  pkce: z.enum(['required', 'supported', 'rejected']).default('supported'),
+  /** `off`: refused there, or of harm. */
+  pkce: z.enum(['required', 'supported', 'off']).default('supported'),
   /** `audience`: named by that parameter in `authorize`. */
   resource: z.enum(['rfc8707', 'audience', 'omit']).default('omit'),
   scopes: strict({

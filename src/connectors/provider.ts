@@ -5,7 +5,7 @@ import { URL_PARAMETER } from './document-fields.ts';
 import type { Providers } from './provider-folder.ts';
 import { compilePattern } from './provider-pattern.ts';
 import type { Provider } from './provider-row.ts';
-import { discoveredRules, PLAIN_RULES, rulesOf } from './provider-rules.ts';
+import { discoveredRules, PLAIN_RULES, rulesOf, type ServiceRules } from './provider-rules.ts';
 import { fillUrl } from './provider-url.ts';
 
 export { loadProviders, type Providers } from './provider-folder.ts';
@@ -27,10 +27,13 @@ export function resolveOAuth(auth: OAuth2Auth, providers: Providers, checkUrl: C
   const used = new Set<string>();
   const values = row === undefined ? auth.parameters : valuesOf(row, auth.parameters);
   const side = row === undefined ? 'service' : sideOf(row, url, values);
+  // Neither its client nor its tokens are for addresses that belong to another server.
+  const elsewhere = row !== undefined && isElsewhere(auth, row, side, values);
   const endpoint = (name: 'authorizationUrl' | 'tokenUrl' | 'revocationUrl'): string | null => {
     const own = auth[name];
     if (own !== undefined) return expand(own, auth.parameters, `auth.${name}`, used, checkUrl);
-    const template = row === undefined ? undefined : templateOf(row, side, name);
+    const template =
+      row === undefined || (elsewhere && name === 'revocationUrl') ? undefined : templateOf(row, side, name);
     return template === undefined ? null : fill(template, values, `auth.${name}`, checkUrl);
   };
   const endpoints = {
@@ -62,7 +65,7 @@ export function resolveOAuth(auth: OAuth2Auth, providers: Providers, checkUrl: C
     clientAuth: auth.clientAuth ?? service?.clientAuth ?? null,
     scopes: auth.scopes.length > 0 || side === 'service' ? auth.scopes : (row?.mcp?.scopes ?? []),
     scopeSeparator: service?.scopes.separator ?? ' ',
-    pkce: auth.pkce ?? service?.pkce !== 'rejected',
+    pkce: auth.pkce ?? service?.pkce !== 'off',
     additionalParams: { ...service?.authorize.parameters, ...auth.additionalParams, ...sets },
     resource: resourceOf(auth, row, side),
     owner: auth.owner,
@@ -73,8 +76,7 @@ export function resolveOAuth(auth: OAuth2Auth, providers: Providers, checkUrl: C
       ]),
     ],
     refreshToken: auth.refreshToken,
-    rules:
-      row === undefined ? PLAIN_RULES : side === 'discovered' ? discoveredRules(row, values) : rulesOf(row, values),
+    rules: rulesFor(row, side, values, elsewhere),
   };
 }
 
@@ -156,6 +158,32 @@ function sideOf(row: Provider, url: string | undefined, values: Readonly<Record<
   }
   if (new URL(own).origin !== new URL(url).origin) return 'service';
   return row.mcp.oauth === 'discovered' && row.mcp.tokenUrl === undefined ? 'discovered' : 'mcp';
+}
+
+/** The document names a token endpoint elsewhere: an instance of its own, which the row's addresses know nothing of. */
+function isElsewhere(auth: OAuth2Auth, row: Provider, side: Side, values: Readonly<Record<string, string>>): boolean {
+  const template = templateOf(row, side, 'tokenUrl');
+  if (auth.tokenUrl === undefined || template === undefined) return false;
+  try {
+    return new URL(fillUrl(template, values)).origin !== new URL(auth.tokenUrl).origin;
+  } catch {
+    return true;
+  }
+}
+
+function rulesFor(
+  row: Provider | undefined,
+  side: Side,
+  values: Readonly<Record<string, string>>,
+  elsewhere: boolean,
+): ServiceRules {
+  if (row === undefined) return PLAIN_RULES;
+  if (side === 'discovered') return discoveredRules(row, values);
+  const rules = rulesOf(row, values);
+  if (!elsewhere) return rules;
+  const { url: _exchange, ...exchange } = rules.exchange;
+  const { url: _refresh, ...refresh } = rules.refresh;
+  return { ...rules, exchange, refresh, revocation: null, lookups: [] };
 }
 
 function templateOf(

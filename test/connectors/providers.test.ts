@@ -31,7 +31,7 @@ const row = {
   authorizationUrl: 'https://{tenantId}.acme.example/authorize',
   tokenUrl: 'https://{tenantId}.acme.example/token',
   clientAuth: 'client_secret_basic',
-  pkce: 'rejected',
+  pkce: 'off',
   scopes: { separator: ',', sets: { user: { parameter: 'user_scope', separator: ',' } } },
   authorize: { parameters: { audience: 'acme' } },
   inject: [
@@ -57,12 +57,11 @@ describe('the shipped catalogue', () => {
     expect(rows.filter(({ kind }) => kind === 'mcp').length).toBeGreaterThanOrEqual(13);
   });
 
-  it.each(rows.map((one) => [one.name, one] as const))(
+  const usable = rows.filter(({ unsupported }) => unsupported === undefined);
+  it.each(usable.map((one) => [one.name, one] as const))(
     '%s can be set up with the examples of its parameters',
     (_, one) => {
-      expect(one.guide.steps.join(' ')).toContain(one.unsupported === undefined ? '{callbackUrl}' : '');
-      if (one.unsupported !== undefined)
-        return expect(() => resolve(providers, { provider: one.name })).toThrow(one.unsupported);
+      expect(one.guide.steps.join(' ')).toContain('{callbackUrl}');
       const parameters = Object.fromEntries(
         Object.entries(one.parameters).flatMap(([name, { source, example }]) =>
           source === 'operator' || source === 'user' ? [[name, example]] : [],
@@ -75,7 +74,7 @@ describe('the shipped catalogue', () => {
         ...(one.authorizationUrl === undefined && one.kind === 'api' ? { authorizationUrl: 'https://a.example' } : {}),
       };
       const oauth = resolve(providers, given);
-      if (one.kind === 'api') expect(oauth.tokenUrl).toMatch(/^https:\/\/[^{}]+$/);
+      expect(oauth.tokenUrl ?? 'https://discovered').toMatch(/^https:\/\/[^{}]+$/);
       for (const { value } of injectionOf(oauth, providers, 'https://own.example/mcp'))
         expect(value).not.toContain('{clientId}');
       if (one.mcp === undefined) return;
@@ -84,6 +83,13 @@ describe('the shipped catalogue', () => {
       expect(resolve(providers, given, filled.url).rules.catalogueVersion).toBe(one.catalogueVersion);
     },
   );
+});
+
+it('says of a service that cannot be connected why', () => {
+  const providers = loadProviders();
+  const closed = [...providers.values()].filter(({ unsupported }) => unsupported !== undefined);
+  expect(closed.map(({ name }) => name)).toContain('trello');
+  for (const { name, unsupported } of closed) expect(() => resolve(providers, { provider: name })).toThrow(unsupported);
 });
 
 describe('a file that does not fit', () => {
@@ -275,6 +281,30 @@ describe('a connector with a provider', () => {
       { header: 'X-Acme-Token', value: '{access_token}' },
       { header: 'X-Acme-Client', value: 'me/common' },
     ]);
+  });
+
+  it('sends nothing of an instance of its own to the addresses of the row', async () => {
+    const more = {
+      revocation: { kind: 'rfc7009', url: 'https://acme.example/revoke' },
+      refresh: { url: 'https://acme.example/refresh' },
+      exchange: { url: 'https://acme.example/exchange' },
+      lookups: [{ url: 'https://acme.example/me' }],
+    };
+    const providers = loadProviders(await folder({ 'acme.json': { ...row, ...more } }));
+    const urlsOf = (auth: Record<string, unknown>): unknown[] => {
+      const { revocationUrl, rules } = resolve(providers, { provider: 'acme', ...auth });
+      return [revocationUrl, rules.refresh.url, rules.exchange.url, rules.lookups.length, rules.revocation?.kind];
+    };
+    const known = [
+      'https://acme.example/revoke',
+      'https://acme.example/refresh',
+      'https://acme.example/exchange',
+      1,
+      'rfc7009',
+    ];
+    expect(urlsOf({})).toEqual(known);
+    expect(urlsOf({ tokenUrl: 'https://common.acme.example/v2/token' })).toEqual(known);
+    expect(urlsOf({ tokenUrl: 'https://acme.mine.example/token' })).toEqual([null, undefined, undefined, 0, undefined]);
   });
 
   it.each([
