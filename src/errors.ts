@@ -74,6 +74,11 @@ export const ERRORS = {
     'The database was written by a newer version.',
     'Start the newer version, or restore a backup of this one.',
   ),
+  instance_not_adopted: entry(
+    503,
+    'This database is a copy or an older state of another one, and renews nothing until an owner says that it is the one.',
+    'When no other gateway runs on the original, run valetkey adopt; otherwise stop this one.',
+  ),
   // egress
   egress_blocked: entry(
     400,
@@ -310,6 +315,17 @@ export const ERRORS = {
     'Connect again. It was revoked, expired, or replaced at the service.',
   ),
   sign_in_again: entry(403, 'The service asks its user to sign in again.', 'Connect again.'),
+  entered_invalid: entry(400, 'That cannot be it.', 'Copy it again, whole and without line breaks.'),
+  entered_refused: entry(
+    403,
+    'The service does not accept what was entered.',
+    'Enter it again; make a new one at the service if the old one was ended there.',
+  ),
+  entered_elsewhere: entry(
+    403,
+    'The credential was made for another address or another way of signing in than the connector has now.',
+    'Connect again if you trust the new one.',
+  ),
   token_rejected: entry(
     403,
     'The service refuses the token although it has just been issued.',
@@ -324,6 +340,21 @@ export const ERRORS = {
     503,
     'The service could not renew the token just now.',
     'It is tried again by itself; nothing is lost.',
+  ),
+  refresh_unreadable: entry(
+    502,
+    'The service answered the renewal in a form that the gateway cannot read. The answer is kept, and nothing is sent.',
+    'An owner of the gateway has to correct the connector or update the gateway; connecting again helps as well.',
+  ),
+  refresh_answer_lost: entry(
+    403,
+    'The answer to the renewal was lost twice, and the service does not take a third try.',
+    'Connect again.',
+  ),
+  no_refresh_token: entry(
+    403,
+    'The service gave nothing to renew the token with, although it was asked to: the connection ends with the token.',
+    'Connect again and allow offline access; an owner of the gateway can check scopes and parameters of the connector.',
   ),
   refresh_refused: entry(
     502,

@@ -10,6 +10,7 @@ import type { Connector } from './connectors/connector.ts';
 import { createConnectors } from './connectors/connectors.ts';
 import { loadProviders } from './connectors/provider.ts';
 import { openDatabase } from './database/database.ts';
+import { createEpoch } from './database/epoch.ts';
 import { createEgress } from './egress/egress.ts';
 import { createGateway } from './gateway/gateway.ts';
 import { createIdentity } from './identity/identity.ts';
@@ -62,6 +63,8 @@ export async function startServer(options: {
 
     const database = await openDatabase({ url: config.databaseUrl?.unwrap(), dataDir: config.dataDir, clock, log });
     closers.push(() => database.close());
+    const epoch = await createEpoch({ database, dataDir: config.dataDir, clock, log });
+    closers.push(() => epoch.stop());
     const egress = createEgress({ allow: config.allowPrivateNetwork });
     closers.push(() => egress.close());
     const keySource =
@@ -90,7 +93,13 @@ export async function startServer(options: {
     const connections = createConnections({
       database,
       vault,
-      egress,
+      egress: {
+        ...egress,
+        async request(url, request) {
+          epoch.permit();
+          return await egress.request(url, request);
+        },
+      },
       clock,
       log,
       audit,
@@ -155,10 +164,11 @@ export async function startServer(options: {
       callbackUrl: (connector) => connections.callbackUrl(connector),
       vault,
       audit,
+      epoch,
       clock,
       log,
     });
-    mountHealth(web.app, { database: () => database.ping() });
+    mountHealth(web.app, { database: () => database.ping() }, { instance: () => epoch.permit() });
     web.open();
 
     const setUpPath = await identity.setUpLink();

@@ -3,6 +3,7 @@ import type { Audit } from '../audit/audit.ts';
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import type { Connectors } from '../connectors/connectors.ts';
+import type { Epoch } from '../database/epoch.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Log } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -10,6 +11,7 @@ import { accountRoutes } from './account.ts';
 import { createIdentify, type VerifyToken } from './caller.ts';
 import { connectionRoutes, type ConnectionDoor } from './connections.ts';
 import { connectorRoutes } from './connectors.ts';
+import { instanceRoutes } from './instance.ts';
 import { mountRoutes } from './routes.ts';
 import { secretRoutes } from './secrets.ts';
 import { toolRoutes, type Upstream } from './tools.ts';
@@ -27,6 +29,7 @@ export function createAdmin(options: {
   callbackUrl: (connector: Connector) => Promise<string | null>;
   vault: Pick<Vault, 'secrets'>;
   audit: Pick<Audit, 'record'>;
+  epoch: Epoch;
   clock: Clock;
   log: Log;
 }): void {
@@ -42,6 +45,7 @@ export function createAdmin(options: {
       ...toolRoutes({ connectors, upstream: options.upstream, clock }),
       ...connectionRoutes({ connectors, connections: options.connections }),
       ...userRoutes({ users: identity.users, audit, publicUrl }),
+      ...instanceRoutes({ epoch: options.epoch, audit }),
       ...secretRoutes({ secrets: options.vault.secrets, connectors, audit }),
     ],
   });

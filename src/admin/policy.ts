@@ -18,6 +18,8 @@ const ALLOWED = {
   'user.write': ['owner'],
   'secret.read': ['owner'],
   'secret.write': ['owner'],
+  'instance.read': ['owner'],
+  'instance.adopt': ['owner'],
   /** One's own tokens. */
   'api_token.read': ['owner', 'member'],
   'api_token.write': ['owner', 'member'],

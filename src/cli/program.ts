@@ -5,6 +5,7 @@ import { configCommands } from './config.ts';
 import { connectionCommands } from './connections.ts';
 import { connectorCommands } from './connectors.ts';
 import { demoCommand } from './demo.ts';
+import { instanceCommands } from './instance.ts';
 import { loginCommands } from './login.ts';
 import { serveCommand } from './serve.ts';
 import { CliFailure, plain, type Terminal } from './terminal.ts';
@@ -32,6 +33,7 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
   connectorCommands(program, terminal);
   connectionCommands(program, terminal);
   userCommands(program, terminal);
+  instanceCommands(program, terminal);
   configCommands(program, terminal);
   inherit(program);
 

@@ -13,7 +13,7 @@ import type { RecordTables } from './schema-records.ts';
 import type { WebhookTables } from './schema-webhooks.ts';
 
 export type InstanceTable = {
-  /** `instance_id`, `epoch`, `key_check`. */
+  /** `instance_id`, `epoch`, `mark`, `place` (which database this is, and where), `key_check`. */
   name: string;
   value: string;
 };

@@ -11,6 +11,7 @@ import { createMcpKind } from '../../src/connectors/kinds/mcp/mcp.ts';
 import { listTools, probe } from '../../src/connectors/kinds/mcp/probe.ts';
 import { loadProviders } from '../../src/connectors/provider.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
+import { createEpoch } from '../../src/database/epoch.ts';
 import { createEgress } from '../../src/egress/egress.ts';
 import { createIdentity, SESSION_COOKIE, type Identity } from '../../src/identity/identity.ts';
 import type { Role, User } from '../../src/identity/principal.ts';
@@ -87,6 +88,7 @@ export async function openHouse(verify: VerifyToken = () => Promise.resolve(unde
     credential: await connectors.staticCredential(connector),
     signal: AbortSignal.timeout(5_000),
   });
+  const epoch = await createEpoch({ database, dataDir, clock, log });
   createAdmin({
     app: web.app,
     publicUrl,
@@ -105,6 +107,7 @@ export async function openHouse(verify: VerifyToken = () => Promise.resolve(unde
     callbackUrl: (connector) => connections.callbackUrl(connector),
     vault,
     audit,
+    epoch,
     clock,
     log,
   });
@@ -144,6 +147,7 @@ export async function openHouse(verify: VerifyToken = () => Promise.resolve(unde
       connectors.close();
       await connections.stop();
       await egress.close();
+      epoch.stop();
       await database.close();
       await rm(dataDir, { recursive: true, force: true });
     },

@@ -83,21 +83,22 @@ let databases = 0;
 
 /**
  * A database on the Postgres of this test file, which is started at the first call: empty, or with the schema in it,
- * copied from one that was migrated once. A file that does not use `describeStores` says `afterAll(stopPostgres)` itself.
+ * copied from one that was migrated once, or a copy of the database `from`, which nobody may have open. A file that does
+ * not use `describeStores` says `afterAll(stopPostgres)` itself.
  */
-export async function createPostgresDatabase(options: { migrated?: boolean } = {}): Promise<string> {
+export async function createPostgresDatabase(options: { migrated?: boolean; from?: string } = {}): Promise<string> {
   server ??= startPostgres();
   const { cluster, port } = await server;
   const name = `test_${++databases}`;
   const url = `postgres://postgres:password@127.0.0.1:${port}/${name}`;
-  if (options.migrated !== true) {
+  if (options.migrated !== true && options.from === undefined) {
     await cluster.createDatabase(name);
     return url;
   }
-  template ??= createTemplate();
+  const source = options.from ?? (await (template ??= createTemplate()));
   const client = cluster.getPgClient('postgres', '127.0.0.1');
   await client.connect();
-  await client.query(`create database ${name} template ${await template} strategy file_copy`);
+  await client.query(`create database ${name} template ${source} strategy file_copy`);
   await client.end();
   return url;
 }
