@@ -44,15 +44,22 @@ export type Tokens = {
 };
 
 /**
- * A refresh under way. While `deadline` has not passed, only `process` may act on it; before `notBefore`, nobody sends.
- * It is closed by a definite answer and by nothing else.
+ * A refresh under way. While `process` is at work, nobody else may act on it; how long that can last, each process tells
+ * by its own clock from when it first saw this very intent. For `asked`, nobody sends. It is closed by a definite answer
+ * and by nothing else.
  */
 export type Intent = {
   generation: number;
   /** Milliseconds since 1970, as the others. */
   started: number;
+  /** 0: nobody is at work on it. Else when the sweep is to look, by the clock of `process`. */
   deadline: number;
+  /** 0, or when `asked` is over by the clock of `process`. */
   notBefore: number;
+  /** Milliseconds, from when the intent was written, in which nobody sends. */
+  asked?: number;
+  /** Sent so often without an answer, as far as that matters at this service. */
+  lost?: number;
   replays: number;
   process: string;
   /** Place for the instance's epoch, so that a cloned database can be told from its original. */

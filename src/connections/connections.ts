@@ -173,6 +173,7 @@ export function createConnections(options: {
     connectorById,
     clock,
     log,
+    exclusive,
     onHeld: (row, held) => void live.put(row, held, connectorById(row.tenant, row.connector), live.version()),
     onLate: async (row, held) => await revoke.late(row, held),
   });

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import { PLAIN_RULES } from '../connectors/provider-rules.ts';
 import { asValetkeyError } from '../errors.ts';
-import type { ConnectorId, TenantId } from '../ids.ts';
+import { hashToken, type ConnectorId, type TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { aheadOfTime, backoffMs, type Connection, type Tokens } from './connection.ts';
 import { at, captured, grantEnd } from './rules.ts';
@@ -14,8 +14,8 @@ import type { TokenAnswer } from './token-answer.ts';
 export type Persist = {
   /**
    * Stores what a refresh brought, and does not give up: until the commit the pair exists in this memory only.
-   * `superseded`: another process has taken the attempt over, and what it finds out holds. `late`: the connection is gone,
-   * and the pair is revoked.
+   * `superseded`: another process has taken the attempt over; should it find the grant ended, the pair is taken from the
+   * spool and tried. `late`: the connection is gone, and the pair is revoked.
    */
   refreshed(
     row: Connection,
@@ -25,7 +25,7 @@ export type Persist = {
     sentAt: number,
     connector: Connector | undefined,
   ): Promise<{ kind: 'stored'; row: Connection } | { kind: 'superseded' } | { kind: 'late' }>;
-  /** Pairs that an earlier run could only spool, before anyone presents their predecessors again. */
+  /** Pairs that could only be spooled, at start before anyone presents their predecessors again. */
   recoverSpooled(): Promise<number>;
   /** From now on a pair that is safe in the spool does not hold anything up, and one that is not does so for a minute. */
   stop(): void;
@@ -40,6 +40,8 @@ export function createPersist(options: {
   connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
   clock: Clock;
   log: Log;
+  /** True where no other process can have the store open, and with it the old pair. */
+  exclusive: boolean;
   /** The pair is safe in the spool although the store does not take it yet: whoever waits may have it. */
   onHeld: (row: Connection, tokens: Tokens) => void;
   /** Tokens that nobody will use: a disconnect was faster. */
@@ -78,33 +80,34 @@ export function createPersist(options: {
     let spooled = false;
     for (let failures = 0; ; failures += 1) {
       try {
-        const committed = await store.commitRefresh(
-          row,
-          attempt,
-          {
-            sealed: await sealing.sealTokens(row, generation, tokens),
-            generation,
-            issuedAt: sentAt,
-            expiresAt: next.expiresAt,
-            grantExpiresAt: next.grantExpiresAt,
-            nextRefreshAt:
-              next.expiresAt === null
-                ? null
-                : aheadOfTime({
-                    from: sentAt,
-                    expiresAt: next.expiresAt,
-                    bufferMs: (settings?.bufferTime ?? 300) * 1_000,
-                    jitter: Math.random(),
-                  }),
-            scopesGranted: next.scopesGranted,
-          },
-          clock.now(),
-        );
+        const given = {
+          sealed: await sealing.sealTokens(row, generation, tokens),
+          generation,
+          issuedAt: sentAt,
+          expiresAt: next.expiresAt,
+          grantExpiresAt: next.grantExpiresAt,
+          nextRefreshAt:
+            next.expiresAt === null || settings?.enabled === false
+              ? null
+              : aheadOfTime({
+                  from: sentAt,
+                  expiresAt: next.expiresAt,
+                  bufferMs: (settings?.bufferTime ?? 300) * 1_000,
+                  jitter: Math.random(),
+                }),
+          scopesGranted: next.scopesGranted,
+        };
+        const committed =
+          (await store.commitRefresh(row, attempt, given, clock.now())) ||
+          (await store.adoptRefresh(row, hashToken(held.refresh_token ?? ''), given, clock.now()));
         const current = await store.find(row.tenant, row.id);
         if (spooled && (committed || current?.generation !== row.generation)) spool.remove(attempt);
         if (committed) return { kind: 'stored', row: current ?? next };
         if (current !== undefined && current.status !== 'revoked') {
-          return current.generation > row.generation ? { kind: 'stored', row: current } : { kind: 'superseded' };
+          if (current.generation > row.generation) return { kind: 'stored', row: current };
+          // Kept until it is known what the one who took the attempt over has found out.
+          if (!spooled) await spool.write(row, attempt, answer, sentAt);
+          return { kind: 'superseded' };
         }
         await options.onLate(row, tokens);
         return { kind: 'late' };
@@ -113,14 +116,16 @@ export function createPersist(options: {
           spooled = await spool.write(row, attempt, answer, sentAt);
           // Some providers end the old refresh token with the first use of the new access token: before the pair is on
           // disk, a crash would then cost the grant.
-          if (spooled) options.onHeld(next, tokens);
+          // Of several processes another one may still present the old refresh token, which some end with that use.
+          if (spooled && options.exclusive) options.onHeld(next, tokens);
         }
         log.error(
           { err: asValetkeyError(thrown), connection: row.id, failures },
           'a refreshed credential is not stored yet',
         );
         if (stopBy !== undefined && (spooled || clock.monotonic() > stopBy)) throw thrown;
-        await clock.sleep(backoffMs(Math.min(failures, 3), 250, Math.random()));
+        // A second at most: who sees the store come back at the same time leaves this one more than that.
+        await clock.sleep(backoffMs(Math.min(failures, 2), 250, Math.random()));
       }
     }
   };
@@ -138,7 +143,6 @@ export function createPersist(options: {
           const held = await sealing.openTokens(row);
           const connector = options.connectorById(tenant, row.connector);
           const result = await refreshed({ ...row, intentText: intent }, attempt, held, answer, sentAt, connector);
-          // Kept until the process that took the attempt over has found out what became of the grant.
           if (result.kind === 'superseded') continue;
           recovered += 1;
         }

@@ -6,53 +6,46 @@ import { hashToken, newId, newToken, type ConnectionId, type ConnectorId, type T
 import type { Log } from '../log.ts';
 import { createBreaker } from './breaker.ts';
 import type { ConnectStore, Registration } from './connect-store.ts';
-import { backoffMs, usableUntil, type Connection, type Intent, type LastError, type Tokens } from './connection.ts';
+import { usableUntil, type Connection, type Intent, type LastError, type Tokens } from './connection.ts';
+import { createIntentWatch, DEADLINE_MS } from './intent-watch.ts';
 import type { Persist } from './persist.ts';
-import { classify, toldOf, type Refusal } from './refusal.ts';
+import type { Refusal } from './refusal.ts';
+import {
+  createAnswers,
+  errorOf,
+  MISCONFIGURED_MS,
+  POLL_MS,
+  withIntent,
+  type Renewal,
+  type Step,
+} from './refresh-answer.ts';
 import type { Registrations } from './registration.ts';
 import { formOf, urlWith } from './rules.ts';
 import type { Sealing } from './sealing.ts';
 import type { ConnectionStore } from './store.ts';
-import { judge, type RawAnswer } from './token-answer.ts';
+import { judge, type Judged, type RawAnswer } from './token-answer.ts';
 import type { ClientIdentity, TokenEndpoint } from './token-request.ts';
+import { mayHoldTokens, neverSent } from './unread-answer.ts';
 
 /** Why a refresh is wanted; `ahead` and `sweep` have nobody waiting. */
 type Reason = 'ahead' | 'expired' | 'rejected' | 'sweep';
 
+export type { Renewal, Step } from './refresh-answer.ts';
+
 const WAITING: ReadonlySet<Reason> = new Set(['expired', 'rejected']);
-
-export type Renewal =
-  /** `row` holds a newer credential than the one that was to be replaced. */
-  | { kind: 'renewed'; row: Connection }
-  /** Not renewed, but the access token is good until it ends: refused once, or not renewable. */
-  | { kind: 'kept'; row: Connection }
-  | { kind: 'dead' }
-  | { kind: 'gone' }
-  | { kind: 'postponed'; retryAfterMs: number };
-
-/** Named places where a process can die; drills stop it there. */
-export type Step =
-  | 'intent_committed'
-  | 'before_send'
-  | 'answer_received'
-  | 'answer_staged'
-  | 'before_commit'
-  | 'credential_committed'
-  | 'refusal_received'
-  | 'attempt_closed'
-  | 'attempt_postponed';
 
 /** Whole exchange; the connection has to stand within a sixth of it. */
 const SEND_MS = 30_000;
-/** Longer than the exchange and its commit: while it lasts nobody else may send. */
-const DEADLINE_MS = 45_000;
-/** How often a waiting process looks at the row itself; notices only make it sooner. */
-const POLL_MS = 500;
 /** A wait within one call; what takes longer is left to the sweep. */
 const MAX_WAIT_IN_CALL_MS = 4_000;
-const MISCONFIGURED_MS = 5 * 60_000;
+/** Until an owner has said whether this database is the one. */
+const DOUBT_MS = 60_000;
+/** Writes of one flight that find another row than it has read. More than that, and something else is wrong. */
+const MAX_LOST_WRITES = 20;
 
 export type Refresh = {
+  /** Notes the attempt of a row as it stands, and tells whether it may be acted on now. */
+  ripe(row: Pick<Connection, 'id' | 'intent' | 'intentText'>): boolean;
   /** Joins the refresh that is under way for this credential; never cancelled by whoever waits. */
   renew(row: Connection, reason: Reason): Promise<Renewal>;
   /** To be called when a row may have changed elsewhere. */
@@ -74,27 +67,39 @@ export function createRefresh(options: {
   exclusive: boolean;
   /** A name that this process alone has, and has again after a restart: its earlier attempts are then left-overs too. */
   instance?: string | undefined;
+  /** While there is doubt, nothing is sent. */
+  epoch?: { doubt(): unknown; number(): number } | undefined;
   connectorById: (tenant: TenantId, id: ConnectorId) => Connector | undefined;
   onChanged: (row: Connection) => Promise<void>;
   /** A connection now needs its owner. */
   onDead: (row: Connection, refusal: Refusal) => Promise<void>;
   onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
 }): Refresh {
-  const { store, registrations, tokens, sealing, persist, clock, log } = options;
+  const { store, registrations, tokens, sealing, clock, log } = options;
   const instance = options.instance === undefined ? undefined : `${options.instance}/`;
   const processId = `${instance ?? ''}${newToken(9)}`;
   const flights = new Map<string, { work: Promise<Renewal>; waits: boolean }>();
   const providers = createBreaker({ clock, threshold: 5, baseMs: 1_000 });
   const clients = createBreaker({ clock, threshold: 1, baseMs: 30_000 });
+  const watch = createIntentWatch({
+    clock,
+    isOurs: (intent) =>
+      options.exclusive ||
+      intent.process === processId ||
+      (instance !== undefined && intent.process.startsWith(instance)),
+  });
+  const answers = createAnswers({
+    ...options,
+    step: async (name, row) => await step(name, row),
+    watch,
+    providers,
+    clients,
+  });
+  const { settle, stayOpen, postpone, misconfigured, giveUp, tidy } = answers;
   const waiting = new Set<() => void>();
   let stopping = false;
 
   const step = async (name: Step, row: Connection): Promise<void> => await options.onStep?.(name, row.id);
-  const errorOf = (code: ErrorCode): LastError => {
-    const { message, hint } = fail(code);
-    return { code, message, hint };
-  };
-
   /** What a refresh needs besides the row; read before anything is committed, since reading it can fail. */
   async function prepare(row: Connection, connector: Connector) {
     if (row.terms === null || row.registration === null) throw fail('unsealing_failed', { detail: { row: row.id } });
@@ -107,10 +112,15 @@ export function createRefresh(options: {
 
   async function flight(wanted: Connection, reason: Reason): Promise<Renewal> {
     const waits = WAITING.has(reason);
-    for (let sent = 0; ;) {
+    for (let sent = 0, lostWrites = 0; ;) {
+      if (lostWrites > MAX_LOST_WRITES) {
+        log.error({ connection: wanted.id, lostWrites }, 'a refresh goes round without getting anywhere');
+        return { kind: 'postponed', retryAfterMs: 1_000 };
+      }
       const row = await store.find(wanted.tenant, wanted.id);
       if (row === undefined || row.status === 'revoked' || row.status === 'pending') return { kind: 'gone' };
       if (row.generation !== wanted.generation) return { kind: 'renewed', row };
+      if (row.status === 'needs_reconnect') await tidy(row);
       if (row.status === 'needs_reconnect' || row.status === 'quarantined') return { kind: 'dead' };
       const connector = options.connectorById(row.tenant, row.connector);
       if (connector?.oauth == null) return { kind: 'gone' };
@@ -118,11 +128,23 @@ export function createRefresh(options: {
       const now = clock.now();
       const usable = reason !== 'rejected' && usableUntil(row.expiresAt, row.issuedAt) > now;
 
+      // Nothing is even begun: on a copy of a database the refresh token may be somebody else's by now.
+      if (options.epoch?.doubt() !== undefined) {
+        return { kind: 'postponed', retryAfterMs: DOUBT_MS, told: errorOf('instance_not_adopted') };
+      }
       const { registration, held, terms, client } = await prepare(row, connector);
-      if (held.refresh_token === null || !settings.enabled) {
+      // An open attempt runs on, whatever the settings say by now: its refresh token may be spent already.
+      if (held.refresh_token === null || (row.attempt === null && !settings.enabled)) {
         if (usable) return { kind: 'kept', row };
         const change = { status: 'needs_reconnect', lastError: errorOf('not_renewable'), nextRefreshAt: null } as const;
-        if (!(await store.change(row, change, now))) continue;
+        const changed =
+          row.attempt === null
+            ? await store.change(row, change, now)
+            : await store.closeAttempt(row, row.attempt, change, now);
+        if (!changed) {
+          lostWrites += 1;
+          continue;
+        }
         await options.onChanged(row);
         return { kind: 'dead' };
       }
@@ -132,51 +154,83 @@ export function createRefresh(options: {
       if (refusedBefore && usable) return { kind: 'kept', row };
 
       let attempted: Connection;
+      // Its own deadline counts from before the commit, that of others from when they first see it.
+      const began = { monotonic: clock.monotonic(), wall: now };
       if (row.attempt !== null && row.intent !== null) {
         const { intent } = row;
-        if (intent.notBefore > now) {
-          const wait = intent.notBefore - now;
-          if (!(await worthWaiting(wait, waits && sent < settings.maxRetries)))
-            return { kind: 'postponed', retryAfterMs: wait };
+        const { heldMs, waitMs } = watch.look(row);
+        if (heldMs > 0) {
+          if (!waits) return { kind: 'postponed', retryAfterMs: heldMs, told: row.lastError };
+          await changed(Math.min(POLL_MS, heldMs));
           continue;
         }
-        if (mayBeAtWork(intent) && intent.deadline > now) {
-          if (!waits) return { kind: 'postponed', retryAfterMs: intent.deadline - now };
-          await changed(Math.min(POLL_MS, intent.deadline - now));
+        const staged = row.staged === null ? undefined : await readStaged(row, connector);
+        if (staged !== undefined && staged.judged.kind === 'unreadable') {
+          if (waitMs > 0) return { kind: 'postponed', retryAfterMs: waitMs, told: row.lastError };
+          return await stayOpen(row, intent, MISCONFIGURED_MS, errorOf('refresh_unreadable'));
+        }
+        if (staged === undefined && waitMs > 0) {
+          if (!(await worthWaiting(waitMs, waits && sent < settings.maxRetries)))
+            return { kind: 'postponed', retryAfterMs: waitMs, told: row.lastError };
           continue;
         }
-        const admitted = admit(terms.tokenEndpoint, registration);
-        if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted };
+        // Its holder may have spent the refresh token, and is gone.
+        const lost = (intent.lost ?? 0) + (intent.deadline === 0 ? 0 : 1);
+        if (staged === undefined && lost > 0 && connector.oauth.rules.rotation.reuse === 'ends_user') {
+          // One replay, and only when nothing is left to lose by it.
+          const left = usableUntil(row.expiresAt, row.issuedAt) - now;
+          if (usable) return { kind: 'postponed', retryAfterMs: Math.min(left, MISCONFIGURED_MS) };
+          if (lost > 1) return await giveUp(row, row.attempt, held);
+        }
+        const admitted = staged === undefined ? admit(terms.tokenEndpoint, registration) : 0;
+        if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted, told: toldBy(row, registration) };
         // The same attempt, the same fence: its answer was lost, or its holder is.
-        const next = {
+        const next: Intent = {
           ...intent,
           deadline: now + DEADLINE_MS,
           notBefore: 0,
+          asked: 0,
+          lost,
           replays: intent.replays + 1,
           process: processId,
         };
-        if (!(await store.moveIntent(row, next))) continue;
+        if (!(await store.moveIntent(row, next))) {
+          lostWrites += 1;
+          continue;
+        }
         attempted = withIntent(row, row.attempt, next);
+        if (staged !== undefined) {
+          const { raw, judged } = staged;
+          const read = await settle(attempted, connector, registration, held, raw, judged, usable);
+          if (read !== 'again') return read;
+          lostWrites += 1;
+          continue;
+        }
       } else {
         const admitted = admit(terms.tokenEndpoint, registration);
-        if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted };
+        if (admitted > 0) return { kind: 'postponed', retryAfterMs: admitted, told: toldBy(row, registration) };
         const attempt = newId<string>('att');
         const intent: Intent = {
           generation: row.generation,
           started: now,
           deadline: now + DEADLINE_MS,
           notBefore: 0,
+          asked: 0,
+          lost: 0,
           replays: 0,
           process: processId,
-          epoch: 0,
+          epoch: options.epoch?.number() ?? 0,
         };
         // Durable before anything leaves: a store that cannot commit spends no refresh token.
-        if (!(await store.takeIntent(row, attempt, intent))) continue;
+        if (!(await store.takeIntent(row, attempt, intent))) {
+          lostWrites += 1;
+          continue;
+        }
         attempted = withIntent(row, attempt, intent);
       }
       await step('intent_committed', attempted);
       sent += 1;
-      const result = await exchange(attempted, connector, registration, client, held, reason, usable);
+      const result = await exchange(attempted, connector, registration, client, held, usable, began);
       if (result !== 'again') {
         const again = result.kind === 'postponed' && waits && sent <= settings.maxRetries;
         if (again && (await worthWaiting(result.retryAfterMs, true))) continue;
@@ -185,10 +239,20 @@ export function createRefresh(options: {
     }
   }
 
-  function mayBeAtWork(intent: Intent): boolean {
-    if (options.exclusive || intent.process === processId) return false;
-    return instance === undefined || !intent.process.startsWith(instance);
+  /** An answer that could not be read when it came, judged by what is known now. */
+  async function readStaged(
+    row: Connection,
+    connector: Connector,
+  ): Promise<{ raw: RawAnswer; judged: Judged } | undefined> {
+    const staged = await sealing.openStaged<{ kind: string; raw: RawAnswer }>(row);
+    if (staged.kind !== 'refresh') return undefined;
+    const rules = connector.oauth?.rules ?? PLAIN_RULES;
+    const judged = judge(staged.raw, rules);
+    return judged.kind === 'unreadable' && !mayHoldTokens(staged.raw, rules) ? undefined : { raw: staged.raw, judged };
   }
+
+  const toldBy = (row: Connection, registration: Registration): LastError | null =>
+    clients.admit(registration.id) > 0 ? errorOf('client_refused') : row.lastError;
 
   function admit(endpoint: string, registration: Registration): number {
     return Math.max(clients.admit(registration.id), providers.admit(new URL(endpoint).origin));
@@ -217,11 +281,11 @@ export function createRefresh(options: {
     registration: Registration,
     client: ClientIdentity,
     held: Tokens,
-    reason: Reason,
     usable: boolean,
+    began: { monotonic: number; wall: number },
   ): Promise<Renewal | 'again'> {
-    const { attempt, intent, terms } = row;
-    if (attempt === null || intent === null || terms === null) throw fail('internal');
+    const { intent, terms } = row;
+    if (intent === null || terms === null) throw fail('internal');
     const rules = connector.oauth?.rules ?? PLAIN_RULES;
     const known = { ...terms.values, ...held.fields };
     const endpoint = urlWith(rules, rules.refresh.url, known) ?? terms.tokenEndpoint;
@@ -229,7 +293,9 @@ export function createRefresh(options: {
     const repeatsRedirect = rules.refresh.repeat.includes('redirect_uri') && terms.redirectUri !== undefined;
     await step('before_send', row);
     // A process that was held up until now may find another one at work: it must not send any more.
-    if (clock.now() > intent.deadline - SEND_MS) return { kind: 'postponed', retryAfterMs: POLL_MS };
+    // Two clocks, since one can be set and the other stands still while the machine sleeps.
+    const passed = Math.max(clock.monotonic() - began.monotonic, clock.now() - began.wall);
+    if (passed > DEADLINE_MS - SEND_MS) return { kind: 'postponed', retryAfterMs: POLL_MS };
     let raw: RawAnswer;
     try {
       raw = await tokens.send({
@@ -254,126 +320,20 @@ export function createRefresh(options: {
         return await misconfigured(row, intent, error.message);
       }
       providers.failed(origin);
+      const { reuse } = rules.rotation;
+      const harmful = (reuse === 'ends_grant' || reuse === 'ends_user') && !neverSent(error);
+      const risked = harmful ? { ...intent, lost: (intent.lost ?? 0) + 1 } : intent;
       // Where a second use ends the grant, the token at hand is used up before the answer is risked.
-      if (rules.rotation.reuse === 'ends_grant' && usable && row.expiresAt !== null) {
+      if (harmful && usable && row.expiresAt !== null) {
         const left = usableUntil(row.expiresAt, row.issuedAt) - clock.now();
-        return await stayOpen(row, intent, Math.max(0, left), errorOf('refresh_postponed'));
+        return await stayOpen(row, risked, Math.max(0, left), errorOf('refresh_postponed'));
       }
-      const atOnce = intent.replays === 0 && error.code !== 'egress_timeout' && !stopping;
-      return atOnce ? 'again' : await postpone(row, intent, connector, null);
+      const atOnce = intent.replays === 0 && error.code !== 'egress_timeout' && reuse !== 'ends_user' && !stopping;
+      return atOnce ? 'again' : await postpone(row, risked, connector, null);
     }
     await step('answer_received', row);
-    const judged = judge(raw, rules);
-    if (judged.kind === 'tokens') {
-      providers.succeeded(origin);
-      clients.succeeded(registration.id);
-      const answer = judged.tokens;
-      await step('before_commit', row);
-      const stored = await persist.refreshed(row, attempt, held, answer, raw.sentAt, connector);
-      await step('credential_committed', row);
-      if (stored.kind === 'late') return { kind: 'gone' };
-      if (stored.kind === 'superseded') return 'again';
-      await options.onChanged(stored.row);
-      return { kind: 'renewed', row: stored.row };
-    }
-    if (raw.status >= 200 && raw.status < 300) {
-      await store.stage(row, attempt, await sealing.sealStaged(row, { kind: 'refresh', raw }));
-      await step('answer_staged', row);
-    }
-    const refusal = classify(raw, judged, rules.errors);
-    log.warn(
-      { connection: row.id, class: refusal.class, error: refusal.code, status: raw.status },
-      'a refresh was refused',
-    );
-    await step('refusal_received', row);
-    switch (refusal.class) {
-      case 'grant_dead':
-      case 'interaction':
-        providers.succeeded(origin);
-        return await bury(row, attempt, held, refusal, usable);
-      case 'client_config': {
-        providers.succeeded(origin);
-        return await blameClient(row, intent, registration, refusal);
-      }
-      case 'request_bug':
-        providers.succeeded(origin);
-        return await misconfigured(row, intent, `The service refuses the refresh request: ${refusal.code}.`);
-      default:
-        providers.failed(origin, raw.retryAfterMs);
-        return await postpone(row, intent, connector, raw.retryAfterMs);
-    }
+    return await settle(row, connector, registration, held, raw, judge(raw, rules), usable);
   }
-
-  /** The attempt stays open, under its fence, until it gets an answer about the grant: it may have been processed. */
-  async function stayOpen(row: Connection, intent: Intent, wait: number, lastError: LastError): Promise<Renewal> {
-    const now = clock.now();
-    await store.moveIntent(row, { ...intent, deadline: now, notBefore: now + wait }, lastError);
-    await step('attempt_postponed', row);
-    return { kind: 'postponed', retryAfterMs: wait };
-  }
-
-  async function postpone(
-    row: Connection,
-    intent: Intent,
-    connector: Connector,
-    retryAfterMs: number | null,
-  ): Promise<Renewal> {
-    const base = connector.oauth?.refreshToken.retryDelay ?? 1_000;
-    const wait = Math.max(retryAfterMs ?? 0, backoffMs(intent.replays, Math.max(100, base), Math.random()));
-    return await stayOpen(row, intent, wait, errorOf('refresh_postponed'));
-  }
-
-  /** The provider says that the grant is over. Nothing is deleted; the refused token is marked. */
-  async function bury(
-    row: Connection,
-    attempt: string,
-    held: Tokens,
-    refusal: Refusal,
-    usable: boolean,
-  ): Promise<Renewal | 'again'> {
-    const suspect = usable && row.status !== 'suspect' && refusal.class === 'grant_dead';
-    const closed = await store.closeAttempt(
-      row,
-      attempt,
-      {
-        status: suspect ? 'suspect' : 'needs_reconnect',
-        lastError: errorOf(toldOf(refusal)),
-        tombstone: hashToken(held.refresh_token ?? ''),
-        nextRefreshAt: suspect ? row.expiresAt : null,
-        staged: null,
-      },
-      clock.now(),
-    );
-    // A sibling has moved the row: whatever it found there holds, and the refusal was about an older token.
-    if (!closed) return 'again';
-    await step('attempt_closed', row);
-    const current = await store.find(row.tenant, row.id);
-    if (current === undefined) return { kind: 'gone' };
-    await options.onChanged(current);
-    await options.onDead(current, refusal);
-    return suspect ? { kind: 'kept', row: current } : { kind: 'dead' };
-  }
-
-  /** Client authentication comes before the token is looked at: nothing was spent, and no user is to blame. */
-  async function blameClient(
-    row: Connection,
-    intent: Intent,
-    registration: Registration,
-    refusal: Refusal,
-  ): Promise<Renewal> {
-    clients.failed(registration.id);
-    const postponed = await stayOpen(row, intent, clients.admit(registration.id), errorOf('client_refused'));
-    log.error({ registration: registration.id, error: refusal.code }, 'the service does not accept our client');
-    const terms = row.terms;
-    if (registration.kind === 'dynamic' && terms !== null && refusal.code !== 'unauthorized_client') {
-      const probe = { issuer: terms.issuer, tokenEndpoint: terms.tokenEndpoint };
-      if (!(await registrations.proveAlive({ ...registration, createdAt: 0 }, probe))) return { kind: 'dead' };
-    }
-    return postponed;
-  }
-
-  const misconfigured = async (row: Connection, intent: Intent, message: string): Promise<Renewal> =>
-    await stayOpen(row, intent, MISCONFIGURED_MS, { ...errorOf('refresh_refused'), message });
 
   async function renew(row: Connection, reason: Reason): Promise<Renewal> {
     const key = `${row.tenant}/${row.id}/${row.generation}`;
@@ -385,6 +345,13 @@ export function createRefresh(options: {
       return result.kind === 'postponed' && waits && !running.waits ? await renew(row, reason) : result;
     }
     const work = flight(row, reason)
+      .then((result) => {
+        const { id: connection, generation } = row;
+        const connector = options.connectorById(row.tenant, row.connector)?.name;
+        const level = result.kind === 'postponed' || result.kind === 'kept' ? 'debug' : 'info';
+        log[level]({ connection, connector, generation, reason, outcome: result.kind }, 'a refresh is over');
+        return result;
+      })
       .catch((thrown: unknown): Renewal => {
         log.error({ err: asValetkeyError(thrown), connection: row.id }, 'a refresh failed inside the gateway');
         return { kind: 'postponed', retryAfterMs: 1_000 };
@@ -395,6 +362,10 @@ export function createRefresh(options: {
   }
 
   return {
+    ripe(row) {
+      const { heldMs, waitMs } = watch.look(row);
+      return heldMs === 0 && waitMs === 0;
+    },
     renew,
     wake() {
       for (const resolve of waiting) resolve();
@@ -410,8 +381,4 @@ export function createRefresh(options: {
 function sendMs(rules: ServiceRules): number {
   const { graceSeconds } = rules.rotation;
   return graceSeconds === undefined ? SEND_MS : Math.min(SEND_MS, Math.max(5_000, (graceSeconds * 1_000) / 3));
-}
-
-function withIntent(row: Connection, attempt: string, intent: Intent): Connection {
-  return { ...row, attempt, intent, intentText: JSON.stringify(intent) };
 }

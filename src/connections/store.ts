@@ -240,6 +240,28 @@ export function createConnectionStore(database: Database) {
       return result.numUpdatedRows === 1n;
     },
 
+    /**
+     * A pair whose attempt another process has taken over and closed with a refusal: the refusal was about the token that
+     * this pair has replaced. It is tried before anybody relies on it.
+     * @param tombstone of the token that the pair was given for
+     */
+    async adoptRefresh(row: Connection, tombstone: string, given: Credentials, now: number): Promise<boolean> {
+      const result = await update(query, row, {
+        ...credentialColumns(given),
+        next_refresh_at: now,
+        status: 'suspect',
+        staged: null,
+        tombstone: null,
+        updated_at: now,
+      })
+        .where('attempt', 'is', null)
+        .where('tombstone', '=', tombstone)
+        .where('generation', '=', row.generation)
+        .where('status', 'in', ['suspect', 'needs_reconnect'])
+        .executeTakeFirst();
+      return result.numUpdatedRows === 1n;
+    },
+
     /** Closes an attempt that got a definite refusal, or never left. The tokens stay where they are. */
     async closeAttempt(row: Connection, attempt: string, change: Change, now: number): Promise<boolean> {
       const result = await update(query, row, {
@@ -295,6 +317,36 @@ export function createConnectionStore(database: Database) {
         .limit(limit)
         .execute();
       return rows.map(fromRow);
+    },
+
+    /**
+     * Attempts that `due` does not find: whose time has not come by the clock that it was written with, or whose connection
+     * has ended meanwhile.
+     */
+    async openIntents(
+      now: number,
+      limit: number,
+    ): Promise<Pick<Connection, 'tenant' | 'id' | 'intent' | 'intentText'>[]> {
+      const rows = await query
+        .selectFrom('connections')
+        .select(['tenant', 'id', 'intent'])
+        .where('attempt', 'is not', null)
+        .where((or) =>
+          or.or([
+            or('next_refresh_at', '>', now),
+            or('next_refresh_at', 'is', null),
+            or('status', '=', 'needs_reconnect'),
+          ]),
+        )
+        .orderBy('next_refresh_at')
+        .limit(limit)
+        .execute();
+      return rows.map(({ tenant, id, intent }) => ({
+        tenant: tenant as TenantId,
+        id: id as ConnectionId,
+        intent: intent === null ? null : (JSON.parse(intent) as Intent),
+        intentText: intent,
+      }));
     },
 
     /** Attempts without a definite answer, whoever has them. */

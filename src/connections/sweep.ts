@@ -9,6 +9,7 @@ import type { ConnectionStore } from './store.ts';
 const EVERY_MS = 5_000;
 const ROWS = 500;
 const AT_ONCE = 16;
+const OPEN = 1_000;
 /** A poll behind the notices between processes. */
 const HELD_MS = 60_000;
 const STAGED_MS = 60_000;
@@ -63,15 +64,29 @@ export function createSweep(options: {
     await Promise.all(Array.from({ length: AT_ONCE }, work));
   }
 
+  /** Attempts are looked at from early on, since how long one has stood is known only to who has seen it stand. */
+  async function settleOpen(now: number): Promise<void> {
+    const rows: Connection[] = [];
+    for (const { tenant, id, ...intent } of await store.openIntents(now, OPEN)) {
+      const row = refresh.ripe({ id, ...intent }) ? await store.find(tenant, id) : undefined;
+      if (row !== undefined) rows.push(row);
+    }
+    await renewAll(rows);
+  }
+
   async function round(): Promise<void> {
     // Uses first: they decide what is renewed ahead of time.
     await writeUses();
     if (!options.exclusive) live.expire(HELD_MS);
-    await renewAll(await store.due(clock.now(), ROWS));
+    const now = clock.now();
+    await renewAll(await store.due(now, ROWS));
+    await settleOpen(now);
     await options.revoke.run();
     for (const each of options.care) await each.run();
     rounds += 1;
-    if (rounds % 12 === 0) await options.recoverStaged(STAGED_MS);
+    if (rounds % 12 !== 0) return;
+    await options.recoverSpooled();
+    await options.recoverStaged(STAGED_MS);
   }
 
   async function settleLeftovers(): Promise<void> {
@@ -80,7 +95,7 @@ export function createSweep(options: {
       await options.recoverSpooled();
       // A younger answer may be in the hands of another process.
       await options.recoverStaged(options.exclusive ? 0 : STAGED_MS);
-      // Where somebody else may be at work on one, the refresh itself waits for the deadline.
+      // Where somebody else may be at work on one, the refresh itself waits until it has stood for long enough.
       await renewAll(await store.open());
       await round();
     } catch (error) {

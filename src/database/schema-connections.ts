@@ -67,7 +67,7 @@ export type ConnectionTables = {
     staged: string | null;
     /** Fence of the refresh under way: only its holder writes what the refresh brought. */
     attempt: string | null;
-    /** The refresh under way: JSON {generation, started, deadline, notBefore, replays, process, epoch}. */
+    /** The refresh under way: JSON {generation, started, deadline, notBefore, asked, lost, replays, process, epoch}. */
     intent: string | null;
     /** Hash of a refresh token that got a definite refusal: never presented again. */
     tombstone: string | null;

@@ -122,6 +122,7 @@ describeStores(
         expect(await Promise.race([waiting, clock.sleep(1_500).then(() => 'waits')])).toBe('waits');
         expect(service.ledger.refreshes()).toHaveLength(1);
         clock.move(46_000);
+        // After a gap in which it may have been cut off from the store it gives the holder a moment more.
         expect(await waiting).toMatchObject({ generation: 2 });
         expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated', 'same_successor']);
         await second.connections.stop();
@@ -137,8 +138,9 @@ describeStores(
       await vi.waitFor(async () => expect(await readdir(join(first.dataDir, 'spool'))).toHaveLength(1));
       const [file = ''] = await readdir(join(first.dataDir, 'spool'));
       expect(await readFile(join(first.dataDir, 'spool', file), 'utf8')).not.toMatch(/pat_|prt_/);
-      // What is held is served meanwhile.
-      const held = await first.token(connector, alice);
+      // What is held is served meanwhile, unless another process may still present the old refresh token.
+      const meanwhile = await first.token(connector, alice).catch(() => undefined);
+      expect(meanwhile === undefined).toBe(store.kind === 'postgres');
       await first.connections.stop();
       refuseCommits = false;
       await service.control.setPolicy({ rotation: 'strict' });
@@ -146,7 +148,7 @@ describeStores(
       const second = await start(store.restart(), 'one');
       second.connections.start();
       await vi.waitFor(async () => expect(await status(second, connector, alice)).toMatchObject({ generation: 2 }));
-      expect(await second.token(found(second, connector), alice)).toBe(held);
+      expect(await second.token(found(second, connector), alice)).toBe(meanwhile ?? expect.any(String));
       await second.connections.stop();
       expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated']);
       expect(await readdir(join(first.dataDir, 'spool'))).toEqual([]);

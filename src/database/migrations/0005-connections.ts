@@ -114,6 +114,12 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addPrimaryKeyConstraint('connection_notices_key', ['tenant', 'connection_id'])
     .execute();
   await db.schema
+    .createIndex('connections_by_attempt')
+    .on('connections')
+    .columns(['attempt'])
+    .where('attempt', 'is not', null)
+    .execute();
+  await db.schema
     .createTable('revocations')
     .addColumn('tenant', 'text', (column) => column.notNull())
     .addColumn('id', 'text', (column) => column.notNull())
