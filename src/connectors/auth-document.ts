@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { enteredFields, flowFields, flowProblems, loginFields, ownerOf } from './auth-flows.ts';
 import { httpUrl, httpUrlTemplate, secretField, strict } from './document-fields.ts';
 import { headerProblem } from './injection.ts';
 
@@ -21,6 +22,12 @@ const RESERVED_PARAMETERS = new Set([
   'code_challenge_method',
   'grant_type',
   'refresh_token',
+  'assertion',
+  'subject_token',
+  'subject_token_type',
+  'actor_token',
+  'actor_token_type',
+  'requested_token_type',
   'request',
   'request_uri',
   'dpop_jkt',
@@ -82,7 +89,9 @@ const refreshToken = strict({
 const oauth2 = strict({
   type: z.literal('oauth2'),
   provider: z.string().min(1).optional(),
-  flow: z.literal('authorization_code').default('authorization_code'),
+  flow: z
+    .enum(['authorization_code', 'client_credentials', 'token_exchange', 'jwt_bearer'])
+    .default('authorization_code'),
   registration: z.enum(['auto', 'static', 'dynamic']).default('auto'),
   registrationUrl: httpUrl.optional(),
   issuer: httpUrl.optional(),
@@ -95,17 +104,19 @@ const oauth2 = strict({
     .max(2_048)
     .transform((id) => (id === '' ? undefined : id))
     .optional(),
-  clientSecret: secretField.optional(),
+  /** Several in order, while a service takes the old and the new one. */
+  clientSecret: z.union([secretField, z.array(secretField).min(1).max(3)], { error: 'must be a text, {secret: NAME} or a list of those' }).optional(),
   clientAuth: z.enum(['client_secret_basic', 'client_secret_post', 'none']).optional(),
   scopes,
   scopeSets: z.record(fieldName, scopes).default({}),
   pkce: z.boolean().optional(),
   additionalParams,
   resource,
-  owner: z.enum(['user', 'tenant']).default('user'),
+  owner: z.enum(['user', 'tenant']).optional(),
   parameters: z.record(z.string(), z.string().max(253)).default({}),
   fields: z.array(fieldName).max(16).default([]),
   refreshToken,
+  ...flowFields,
 });
 
 const apiKey = strict({
@@ -117,12 +128,13 @@ const apiKey = strict({
     .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/, 'is not a cookie name')
     .optional(),
   value: secretField.optional(),
+  ...enteredFields,
 });
 
 export const authSchema = z
   .discriminatedUnion('type', [
     strict({ type: z.literal('none') }),
-    strict({ type: z.literal('bearer'), token: secretField.optional() }),
+    strict({ type: z.literal('bearer'), token: secretField.optional(), ...enteredFields }),
     apiKey,
     strict({
       type: z.literal('basic'),
@@ -132,7 +144,9 @@ export const authSchema = z
         .regex(/^[^:]*$/, 'must not hold a colon (RFC 7617 §2)')
         .optional(),
       password: secretField.optional(),
+      ...enteredFields,
     }),
+    strict({ type: z.literal('login'), ...loginFields, refreshToken }),
     strict({ type: z.literal('headers'), headers: z.record(headerName, secretField) }),
     oauth2,
   ])
@@ -141,7 +155,15 @@ export const authSchema = z
       const places = [auth.header, auth.query, auth.cookie].filter((place) => place !== undefined);
       if (places.length > 1) context.addIssue('takes one of header, query and cookie');
     }
+    if ('labels' in auth && auth.owner === 'user') {
+      for (const name of ['token', 'value', 'username', 'password'] as const) {
+        if ((auth as Record<string, unknown>)[name] === undefined) continue;
+        const message = 'must be left out with owner user: each person enters one';
+        context.addIssue({ code: 'custom', message, path: [name] });
+      }
+    }
     if (auth.type !== 'oauth2') return;
+    for (const { message, path } of flowProblems(auth)) context.addIssue({ code: 'custom', message, path: [path] });
     if (auth.clientSecret !== undefined && auth.clientId === undefined) {
       context.addIssue({ code: 'custom', message: 'needs a clientId beside it', path: ['clientSecret'] });
     }
@@ -152,8 +174,10 @@ export const authSchema = z
         path: ['clientId'],
       });
     }
-    if ((auth.authorizationUrl === undefined) !== (auth.tokenUrl === undefined) && auth.provider === undefined) {
+    const consent = auth.flow === 'authorization_code';
+    if (consent && (auth.authorizationUrl === undefined) !== (auth.tokenUrl === undefined) && auth.provider === undefined) {
       const path = auth.tokenUrl === undefined ? 'tokenUrl' : 'authorizationUrl';
       context.addIssue({ code: 'custom', message: 'is needed beside the other one', path: [path] });
     }
-  });
+  })
+  .transform((auth) => (auth.type === 'oauth2' ? { ...auth, owner: ownerOf(auth) } : auth));

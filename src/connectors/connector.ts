@@ -1,5 +1,7 @@
 import type { ConnectorId, TenantId } from '../ids.ts';
 import type { Role } from '../identity/principal.ts';
+import type { ALGORITHMS } from './auth-flows.ts';
+import type { ConnectionSettings } from './connection-settings.ts';
 import type { Injection } from './injection.ts';
 import type { ServiceRules } from './provider-rules.ts';
 import type { ToolRules } from './tools.ts';
@@ -28,7 +30,7 @@ export type ClientAuth = 'client_secret_basic' | 'client_secret_post' | 'none';
 export type OAuth2Auth = {
   type: 'oauth2';
   provider?: string | undefined;
-  flow: 'authorization_code';
+  flow: 'authorization_code' | 'client_credentials' | 'token_exchange' | 'jwt_bearer';
   registration: 'auto' | 'static' | 'dynamic';
   registrationUrl?: string | undefined;
   issuer?: string | undefined;
@@ -37,7 +39,7 @@ export type OAuth2Auth = {
   revocationUrl?: string | undefined;
   /** Blank means: register. */
   clientId?: string | undefined;
-  clientSecret?: SecretField | undefined;
+  clientSecret?: SecretField | SecretField[] | undefined;
   clientAuth?: ClientAuth | undefined;
   scopes: string[];
   /** Further lists of scopes, by the names that the provider's row has for them. */
@@ -51,20 +53,69 @@ export type OAuth2Auth = {
   /** Members of the token answer, besides the tokens, that injection may use. */
   fields: string[];
   refreshToken: RefreshSettings;
+  /** RFC 8693: a secret, or the token of the same owner's connection of another connector. */
+  subjectToken?: SecretField | { connector: string } | undefined;
+  subjectTokenType?: string | undefined;
+  actorToken?: SecretField | undefined;
+  actorTokenType?: string | undefined;
+  requestedTokenType?: string | undefined;
+  /** RFC 7523: PEM or JWK. */
+  privateKey?: SecretField | undefined;
+  assertion?: Assertion | undefined;
+};
+
+export type Assertion = {
+  algorithm: (typeof ALGORITHMS)[number];
+  keyId?: string | undefined;
+  /** Of the claim `iss`; the client id when left out. */
+  issuer?: string | undefined;
+  /** Of the claim `sub`, with `{email}` and `{user}` for the person; the issuer when left out. */
+  subject?: string | undefined;
+  /** `token_endpoint`, `issuer`, or the value itself. */
+  audience: string;
+  /** Seconds. */
+  lifetime: number;
+  claims: Record<string, unknown>;
+};
+
+/** Where each person may enter a credential of their own. */
+type Entered = {
+  owner: 'user' | 'tenant';
+  labels: { token?: string; value?: string; username?: string; password?: string };
+  guide: string;
+};
+
+/** A login endpoint that answers with a token. Paths are members of its answer, from the outside in: `data.token`. */
+export type LoginAuth = Entered & {
+  type: 'login';
+  loginUrl: string;
+  refreshUrl?: string | undefined;
+  body: 'json' | 'form';
+  username?: string | undefined;
+  password?: SecretField | undefined;
+  usernameField: string;
+  passwordField: string;
+  refreshTokenField: string;
+  additionalFields: Record<string, string | number | boolean>;
+  tokenPath: string;
+  expiresInPath: string;
+  refreshTokenPath: string;
+  refreshToken: RefreshSettings;
 };
 
 export type Auth =
   | { type: 'none' }
-  | { type: 'bearer'; token?: SecretField | undefined }
-  | {
+  | (Entered & { type: 'bearer'; token?: SecretField | undefined })
+  | (Entered & {
       type: 'api-key';
       header?: string | undefined;
       query?: string | undefined;
       cookie?: string | undefined;
       value?: SecretField | undefined;
-    }
-  | { type: 'basic'; username?: string | undefined; password?: SecretField | undefined }
+    })
+  | (Entered & { type: 'basic'; username?: string | undefined; password?: SecretField | undefined })
   | { type: 'headers'; headers: Record<string, SecretField> }
+  | LoginAuth
   | OAuth2Auth;
 
 export type InjectionRule = { header: string; value: string };
@@ -139,6 +190,8 @@ export type Connector = {
   document: ConnectorDocument;
   /** Null unless `auth.type` is oauth2. */
   oauth: OAuth2Settings | null;
+  /** Null for a connector that has a credential of its own, or none. */
+  connection: ConnectionSettings | null;
   injection: Injection;
   tools: ToolRules;
   /** Milliseconds since 1970. */

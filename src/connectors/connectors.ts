@@ -13,7 +13,7 @@ import { createDeclare, nameOf, type Stored } from './declare.ts';
 import { secretFields } from './plain-secrets.ts';
 import type { Providers } from './provider.ts';
 import { createRegistry } from './registry.ts';
-import { clientSecret, missingOf, staticCredential, type Missing } from './static-credential.ts';
+import { clientSecret, clientSecrets, missingOf, secretAt, staticCredential, type Missing } from './static-credential.ts';
 import { createStore, type ConnectorRow } from './store.ts';
 import { mergeDocument, openSecrets, prepare, sealSecrets, type Sealer } from './write.ts';
 
@@ -58,6 +58,10 @@ export type Connectors = {
   /** The credential of auth types bearer, api-key, basic and headers; null for the others or while something is missing. */
   readonly staticCredential: (connector: Connector) => Promise<Credential | null>;
   readonly clientSecret: (connector: Connector) => Promise<Secret | undefined>;
+  /** In order, while one is rolled over. */
+  readonly clientSecrets: (connector: Connector) => Promise<Secret[]>;
+  /** A secret of the document by its path, such as `auth.privateKey`. */
+  readonly secretAt: (connector: Connector, path: string) => Promise<Secret | undefined>;
   /** What has to be added before calls can carry a credential. */
   readonly missing: (connector: Connector) => Promise<Missing[]>;
   /** Called in every process when a connector, or a secret it uses, has changed; undefined: it was removed. */
@@ -253,6 +257,14 @@ export async function createConnectors(options: {
     async clientSecret(connector) {
       const row = await store.byId(connector.tenant, connector.id);
       return row === undefined ? undefined : await clientSecret(vault, row);
+    },
+    async clientSecrets(connector) {
+      const row = await store.byId(connector.tenant, connector.id);
+      return row === undefined ? [] : await clientSecrets(vault, row);
+    },
+    async secretAt(connector, path) {
+      const row = await store.byId(connector.tenant, connector.id);
+      return row === undefined ? undefined : await secretAt(vault, row, path);
     },
     async missing(connector) {
       const row = await store.byId(connector.tenant, connector.id);

@@ -118,6 +118,9 @@ function addresses(document: ConnectorDocument): [string, string][] {
       found.push([`auth.${name}`, url]);
     }
   }
+  if (document.auth.type === 'login') {
+    found.push(['auth.loginUrl', document.auth.loginUrl], ['auth.refreshUrl', document.auth.refreshUrl]);
+  }
   // An address with a placeholder is judged once the placeholder is filled in.
   return found.filter((pair): pair is [string, string] => pair[1] !== undefined && !pair[1].includes('{'));
 }

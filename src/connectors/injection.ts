@@ -62,6 +62,8 @@ export function credentialFields(auth: Auth): string[] {
       return ['username', 'password', 'basic'];
     case 'headers':
       return Object.keys(auth.headers);
+    case 'login':
+      return ['access_token', 'token'];
     default:
       return ['access_token', 'token', ...auth.fields];
   }
@@ -74,6 +76,7 @@ function defaultRules(auth: Auth): CompiledRule[] {
     case 'bearer':
       return [compileRule({ header: 'Authorization' }, 'Bearer {token}')];
     case 'oauth2':
+    case 'login':
       return [compileRule({ header: 'Authorization' }, 'Bearer {access_token}')];
     case 'basic':
       return [compileRule({ header: 'Authorization' }, 'Basic {basic}')];

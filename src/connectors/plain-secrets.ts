@@ -3,7 +3,7 @@ import { Secret } from '../secret.ts';
 type Plain = Record<string, unknown>;
 
 /** Members of `auth` that hold a secret, besides the values of `auth.headers`. */
-const SECRET_MEMBERS = ['token', 'value', 'password', 'clientSecret'] as const;
+const SECRET_MEMBERS = ['token', 'value', 'password', 'clientSecret', 'subjectToken', 'actorToken', 'privateKey'] as const;
 
 /** `***`: write-only values come back as this, and mean "as stored" when they are sent again. */
 export const KEPT = '***';
@@ -27,7 +27,9 @@ export function takeSecrets(input: Plain): { without: Plain; plain: Map<string, 
 
   const result: Plain = { ...auth };
   for (const member of SECRET_MEMBERS) {
-    if (member in result) result[member] = take(`auth.${member}`, result[member]);
+    const value = result[member];
+    if (Array.isArray(value)) result[member] = value.map((item, index) => take(`auth.${member}.${index}`, item));
+    else if (member in result) result[member] = take(`auth.${member}`, value);
   }
   if (isPlain(result['headers'])) {
     result['headers'] = Object.fromEntries(
@@ -40,11 +42,18 @@ export function takeSecrets(input: Plain): { without: Plain; plain: Map<string, 
 /** Every place of a validated document that holds a secret: path and what stands there. */
 export function secretFields(document: { auth: unknown }): [string, '***' | { secret: string }][] {
   const auth = document.auth as Plain;
-  const found: [string, unknown][] = SECRET_MEMBERS.map((member) => [`auth.${member}`, auth[member]]);
+  const found: [string, unknown][] = SECRET_MEMBERS.flatMap((member): [string, unknown][] => {
+    const value = auth[member];
+    if (Array.isArray(value)) return value.map((item: unknown, index) => [`auth.${member}.${index}`, item]);
+    return [[`auth.${member}`, value]];
+  });
   if (isPlain(auth['headers'])) {
     for (const [name, value] of Object.entries(auth['headers'])) found.push([`auth.headers.${name}`, value]);
   }
-  return found.filter((pair): pair is [string, '***' | { secret: string }] => pair[1] !== undefined);
+  return found.filter(
+    (pair): pair is [string, '***' | { secret: string }] =>
+      pair[1] === '***' || (isPlain(pair[1]) && 'secret' in pair[1]),
+  );
 }
 
 function isPlain(value: unknown): value is Plain {

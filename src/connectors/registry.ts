@@ -1,6 +1,7 @@
 import type { ConnectorId, TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { Connector, OAuth2Settings } from './connector.ts';
+import { connectionSettings } from './connection-settings.ts';
 import { compileInjection } from './injection.ts';
 import { injectionOf, resolveOAuth, type Providers } from './provider.ts';
 import type { ConnectorRow, Store } from './store.ts';
@@ -38,6 +39,7 @@ export function createRegistry(options: {
     return {
       ...plain,
       oauth,
+      connection: connectionSettings(row.document.auth),
       injection: compileInjection({ ...row.document, inject }),
       tools: compileTools(row.document.tools),
     };

@@ -1,4 +1,5 @@
 import { Secret } from '../secret.ts';
+import { connectionSettings } from './connection-settings.ts';
 import type { Connector, SecretField } from './connector.ts';
 import type { Credential } from './credential.ts';
 import { openSecrets, type PlainSecrets, type Sealer } from './write.ts';
@@ -51,7 +52,7 @@ async function resolve(
 /** The credential of a connector whose auth is not OAuth; null when it has none or something is missing. */
 export async function staticCredential(vault: Sealer, row: ConnectorRow): Promise<Credential | null> {
   const { auth } = row.document;
-  if (auth.type === 'none' || auth.type === 'oauth2') return null;
+  if (auth.type === 'none' || connectionSettings(auth) !== null) return null;
   const { values, generation } = await open(vault, row);
   const fields = fieldsOf(row.document.auth, values);
   if (fields === undefined) return null;
@@ -91,10 +92,22 @@ function fieldsOf(
   }
 }
 
+/** A secret of the document by its path, such as `auth.privateKey`. */
+export async function secretAt(vault: Sealer, row: ConnectorRow, path: string): Promise<Secret | undefined> {
+  return (await open(vault, row)).values.get(path);
+}
+
+/** The client secrets of an OAuth connector in order: while one is rolled over there are several. */
+export async function clientSecrets(vault: Sealer, row: ConnectorRow): Promise<Secret[]> {
+  if (row.document.auth.type !== 'oauth2') return [];
+  const { values } = await open(vault, row);
+  return [...values].filter(([path]) => /^auth\.clientSecret(\.|$)/.test(path)).map(([, secret]) => secret);
+}
+
 /** A client secret of an OAuth connector. */
 export async function clientSecret(vault: Sealer, row: ConnectorRow): Promise<Secret | undefined> {
   if (row.document.auth.type !== 'oauth2') return undefined;
-  return (await open(vault, row)).values.get('auth.clientSecret');
+  return (await clientSecrets(vault, row))[0];
 }
 
 const lacks = (field: string): Missing => ({
@@ -109,14 +122,20 @@ export async function missingOf(vault: Sealer, row: ConnectorRow): Promise<Missi
   const { missing } = await open(vault, row);
   const absent = (names: readonly string[]): Missing[] =>
     names.filter((name) => (auth as Record<string, unknown>)[name] === undefined).map((name) => lacks(`auth.${name}`));
+  const entered = connectionSettings(auth)?.asks.length ?? 0;
+  if (entered > 0) return missing;
   switch (auth.type) {
     case 'bearer':
       return [...missing, ...absent(['token'])];
+    case 'login':
+      return [...missing, ...absent(['username', 'password'])];
     case 'api-key':
       return [...missing, ...absent(['value'])];
     case 'basic':
       return [...missing, ...absent(['username', 'password'])];
     case 'oauth2':
+      if (auth.flow === 'jwt_bearer') return [...missing, ...absent(['privateKey'])];
+      if (auth.flow === 'client_credentials') return [...missing, ...absent(['clientId'])];
       return [...missing, ...(auth.registration === 'static' ? absent(['clientId']) : [])];
     default:
       return missing;

@@ -9,11 +9,10 @@ const isPlain = (value: unknown): value is Plain =>
 const LATER: readonly { path: string; values: readonly string[]; available: string }[] = [
   { path: 'kind', values: ['openapi', 'stdio', 'code', 'bundle'], available: 'mcp' },
   { path: 'access.mode', values: ['unlisted', 'api-key'], available: 'oauth and public' },
-  { path: 'auth.type', values: ['login'], available: 'none, bearer, api-key, basic, headers and oauth2' },
   {
     path: 'auth.flow',
-    values: ['client_credentials', 'token_exchange', 'jwt_bearer', 'device_code'],
-    available: 'authorization_code',
+    values: ['device_code'],
+    available: 'authorization_code, client_credentials, token_exchange and jwt_bearer',
   },
   {
     path: 'auth.clientAuth',

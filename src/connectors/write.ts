@@ -2,6 +2,7 @@ import { fail } from '../errors.ts';
 import type { ConnectorId, TenantId } from '../ids.ts';
 import { Secret } from '../secret.ts';
 import type { Vault } from '../vault/vault.ts';
+import { connectionSettings } from './connection-settings.ts';
 import type { ConnectorDocument, OAuth2Settings } from './connector.ts';
 import { parseDocument } from './document.ts';
 import { secretFields } from './plain-secrets.ts';
@@ -49,7 +50,7 @@ export function prepare(
   const { document, plain } = parseDocument(fillInUrl(input, rules.providers), rules.checkUrl);
   const oauth =
     document.auth.type === 'oauth2' ? resolveOAuth(document.auth, rules.providers, rules.checkUrl, document.url) : null;
-  if (document.access.mode === 'public' && oauth?.owner === 'user') {
+  if (document.access.mode === 'public' && connectionSettings(document.auth)?.owner === 'user') {
     throw fail('connector_invalid', {
       message: 'access.mode: public has no signed-in user whose connection could be used.',
       hint: 'Set auth.owner: tenant to share one connection with every caller, or access.mode: oauth.',
@@ -85,6 +86,10 @@ function movedEndpoint(
   rules: { providers: Providers },
 ): string | undefined {
   if (new URL(before.url).origin !== new URL(after.url).origin) return 'url';
+  if (after.auth.type === 'login' && before.auth.type === 'login') {
+    if (before.auth.loginUrl !== after.auth.loginUrl) return 'auth.loginUrl';
+    return before.auth.refreshUrl === after.auth.refreshUrl ? undefined : 'auth.refreshUrl';
+  }
   if (oauth === null || before.auth.type !== 'oauth2') return undefined;
   // What is stored was checked when it came; only its addresses matter here.
   const previous = resolveOAuth(before.auth, rules.providers, () => undefined, before.url);
