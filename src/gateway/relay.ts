@@ -32,7 +32,7 @@ export class Relay {
     this.#limit = limit;
   }
 
-  /** Only these headers of the upstream's reply cross: its media type, its encoding; never cookies or challenges. */
+  /** Only these headers of the upstream's reply cross: its media type; never cookies or challenges. */
   static begin(
     output: Output,
     status: number,
@@ -43,21 +43,24 @@ export class Relay {
     limit: number,
   ): Relay | ValetkeyError {
     const type = headerText(headers, 'content-type');
-    const encoding = headers['content-encoding'];
+    const encoding = headerText(headers, 'content-encoding');
     const held = Math.min(limit, MAX_HELD);
-    if (encoding === undefined && /^text\/event-stream\s*(;|$)/i.test(type)) {
+    // Nothing encoded was asked for, and in it neither a credential that comes back nor the true size can be seen.
+    if (!/^(identity)?$/i.test(encoding)) {
+      return fail('upstream_invalid', { detail: { encoding: encoding.slice(0, 100) } });
+    }
+    if (/^text\/event-stream\s*(;|$)/i.test(type)) {
       const own = sessionId === undefined ? STREAM_HEADERS : [...STREAM_HEADERS, 'mcp-session-id', sessionId];
       output.beginStream(status, own, exchange);
       return new Relay(output, change === undefined ? undefined : rewriteEvents(change, held), limit);
     }
-    if (!/^application\/json\s*(;|$)/i.test(type) || (encoding !== undefined && change !== undefined)) {
-      return fail('upstream_invalid', { detail: { contentType: type.slice(0, 100), encoding } });
+    if (!/^application\/json\s*(;|$)/i.test(type)) {
+      return fail('upstream_invalid', { detail: { contentType: type.slice(0, 100) } });
     }
     const length = Number(headers['content-length'] ?? -1);
     if (length > limit) return tooLarge(limit);
     const flat = ['content-type', 'application/json', 'cache-control', 'no-store'];
     if (sessionId !== undefined) flat.push('mcp-session-id', sessionId);
-    if (typeof encoding === 'string') flat.push('content-encoding', encoding);
     const relay = new Relay(output, change === undefined ? undefined : rewriteJson(change, held), limit);
     relay.#head = { status, headers: flat, length, exchange };
     return relay;

@@ -52,6 +52,7 @@ describe('what crosses', () => {
     expect(seen?.body).toBe(body);
     expect(seen?.headers).toEqual({
       host: new URL(upstream.url).host,
+      'accept-encoding': 'identity',
       connection: 'keep-alive',
       'user-agent': 'valetkey',
       'content-type': 'application/json',

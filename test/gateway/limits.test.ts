@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { connect as connectSocket } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { legacy, modern, post, send } from './client.ts';
 import { openHouse, type House } from './house.ts';
@@ -121,6 +122,24 @@ describe('a client', () => {
 
 describe('an upstream', () => {
   const call = async (url: string) => await legacy(url, 'tools/call', { name: 'a' });
+
+  it('is asked for plain bytes, and what comes encoded all the same is not passed on unseen', async () => {
+    const url = await house.put({
+      name: 'encoded',
+      url: upstream.url,
+      auth: { type: 'bearer', token: 'gateway-token-1' },
+      limits: { callsPerMinute: 100_000, maxResultBytes: 10_000 },
+    });
+    upstream.answer = (seen, response) => {
+      const result = `${seen.headers['authorization']} ${'x'.repeat(1_000_000)}`;
+      const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
+      response.writeHead(200, headers).end(gzipSync(JSON.stringify({ jsonrpc: '2.0', id: 1, result })));
+    };
+    const answer = await call(url);
+    expect(upstream.seen[0]?.headers['accept-encoding']).toBe('identity');
+    expect(code(answer.text)).toBe('upstream_invalid');
+    expect(answer.text).not.toContain('gateway-token-1');
+  });
 
   it('that announces more than is allowed is not passed on', async () => {
     const url = await put({ maxResultBytes: 2_000 });

@@ -79,7 +79,8 @@ export function createHttp({ egress }: { egress: Egress }): Http {
 
 function headersOf(request: UpstreamRequest, injection: readonly string[]): string[] {
   const { names } = request.connector.injection;
-  const headers = ['user-agent', 'valetkey'];
+  // RFC 9110 §12.5.3: without the latter any coding would do, and what is coded cannot be looked through.
+  const headers = ['user-agent', 'valetkey', 'accept-encoding', 'identity'];
   for (let at = 0; at < request.headers.length; at += 2) {
     const name = request.headers[at] as string;
     if (!names.has(name)) headers.push(name, request.headers[at + 1] as string);
