@@ -24,6 +24,8 @@ export type Channel = {
 
 const MAX_EVENT = 16 * 1024 * 1024;
 const MAX_KEPT = 100;
+/** In characters. */
+const MAX_KEPT_SIZE = 1024 * 1024;
 const ACCEPT = ['accept', 'text/event-stream'];
 
 export type Opening = {
@@ -46,6 +48,7 @@ export function openChannel(
   const listeners = new Set<Listener>();
   const cutter = createEventCutter(MAX_EVENT);
   const kept: string[] = [];
+  let keptSize = 0;
   let endpoint: URL | undefined;
   let over = false;
 
@@ -87,6 +90,7 @@ export function openChannel(
     },
     listen(listener) {
       listeners.add(listener);
+      keptSize = 0;
       for (const message of kept.splice(0)) listener(message);
       return () => listeners.delete(listener);
     },
@@ -104,7 +108,10 @@ export function openChannel(
     // To the newest listener alone: a request must not be answered twice.
     const listener = [...listeners].at(-1);
     if (listener !== undefined) listener(message);
-    else if (kept.length < MAX_KEPT) kept.push(message);
+    else if (kept.length < MAX_KEPT && keptSize + message.length <= MAX_KEPT_SIZE) {
+      kept.push(message);
+      keptSize += message.length;
+    }
   }
 
   const sink: ReplySink = {
