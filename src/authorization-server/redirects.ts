@@ -67,6 +67,11 @@ export function redirectMatches(presented: unknown, registered: readonly string[
   if (typeof presented !== 'string') return false;
   if (registered.includes(presented)) return true;
   if (!isLoopbackRedirect(presented) || redirectFault(presented) !== undefined) return false;
-  const key = redirectKey(presented);
-  return registered.some((uri) => isLoopbackRedirect(uri) && redirectKey(uri) === key);
+  // Compared as text but for the port: another spelling of the same address is another URI (OAuth 2.1 §2.3.1).
+  const key = withoutPort(presented);
+  return registered.some((uri) => isLoopbackRedirect(uri) && withoutPort(uri) === key);
+}
+
+function withoutPort(uri: string): string {
+  return uri.replace(/^(http:\/\/(?:\[[^\]]*\]|[^/?:]*))(?::\d*)?\/?/, '$1/');
 }
