@@ -1,6 +1,15 @@
+import type { z } from 'zod';
 import { fail } from '../errors.ts';
 
 export const MAX_BODY = 1024 * 1024;
+
+/** Whether a body is left out, and its media type with it. */
+export function isEmpty({ headers }: Request): boolean {
+  return Number(headers.get('content-length') ?? 0) === 0 && !headers.has('transfer-encoding');
+}
+
+/** Whether every member of a body may be left out, and so the body. */
+export const mayBeEmpty = (schema: z.ZodType): boolean => schema.safeParse({}).success;
 
 /** The JSON body of a request. @throws ValetkeyError unsupported_media_type, payload_too_large, invalid_request */
 export async function readJson(request: Request): Promise<unknown> {

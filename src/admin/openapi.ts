@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { packageVersion } from './version.ts';
+import { mayBeEmpty } from './json-body.ts';
 import type { Route } from './routes.ts';
 
 const json = (schema: z.ZodType, io: 'input' | 'output'): unknown => {
@@ -81,7 +82,12 @@ function operation(route: Route, path: string): unknown {
     parameters: [...inPath, ...inQuery],
     ...(route.body === undefined
       ? {}
-      : { requestBody: { required: true, content: { 'application/json': { schema: json(route.body, 'input') } } } }),
+      : {
+          requestBody: {
+            required: !mayBeEmpty(route.body),
+            content: { 'application/json': { schema: json(route.body, 'input') } },
+          },
+        }),
     responses: { ...success, default: PROBLEM },
   };
 }

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 import { clientAddress } from '../web/address.ts';
 import { API_HEADERS } from '../web/security-headers.ts';
 import type { Caller, Identify } from './caller.ts';
-import { readJson } from './json-body.ts';
+import { isEmpty, mayBeEmpty, readJson } from './json-body.ts';
 import { openApiDocument } from './openapi.ts';
 import { isAllowed, type Action } from './policy.ts';
 
@@ -102,7 +102,7 @@ export function mountRoutes(options: {
       caller,
       at,
       query: one.query === undefined ? {} : checked(one.query, context.req.query(), 'query parameter'),
-      body: one.body === undefined ? undefined : checked(one.body, await readJson(context.req.raw), 'field'),
+      body: one.body === undefined ? undefined : checked(one.body, await bodyFor(one.body, context.req.raw), 'field'),
       ifRevision: revisionOf(context.req.header('if-match')),
     });
     const headers: Record<string, string> = { ...API_HEADERS };
@@ -111,6 +111,10 @@ export function mountRoutes(options: {
     if (answer.body === undefined) return new Response(null, { status: 204, headers });
     return Response.json(answer.body, { status: answer.status ?? one.status ?? 200, headers });
   }
+}
+
+async function bodyFor(schema: z.ZodType, request: Request): Promise<unknown> {
+  return isEmpty(request) && mayBeEmpty(schema) ? {} : await readJson(request);
 }
 
 async function guarded(

@@ -177,39 +177,32 @@ export function clientsPage(view: { email: string; csrf: string; consents: Store
     title: 'My clients',
     signedInAs: view.email,
     body: html`<h1>My clients</h1>
-      ${view.revoked ? html`<p class="notice">Revoked. What the client held has stopped working.</p>` : ''}
+      ${view.revoked ? html`<p class="notice done" role="status">Revoked. What the client held has stopped working.</p>` : ''}
       ${
         view.consents.length === 0
           ? html`<p>No client may use anything in your name.</p>`
           : html`<p>These clients may call tools in your name.</p>
-              <table>
-                <thead>
-                  <tr>
-                    <th>Client</th>
-                    <th>May use</th>
-                    <th>Allowed</th>
-                    <th></th>
-                  </tr>
-                </thead>
-                <tbody>
-                  ${view.consents.map(
-                    (consent) =>
-                      html`<tr>
-                        <td>${consent.client_name}<br /><span class="soft">${receiver(consent.redirect_uri)}</span></td>
-                        <td><code>${consent.resource}</code></td>
-                        <td>${day(consent.last_used_at)}</td>
-                        <td>
-                          <form method="post" action="/clients">
-                            <input type="hidden" name="csrf" value="${view.csrf}" />
-                            <input type="hidden" name="client" value="${consent.client_id}" />
-                            <button type="submit" class="quiet">Revoke</button>
-                          </form>
-                        </td>
-                      </tr>`,
-                  )}
-                </tbody>
-              </table>`
-      }`,
+              <ul class="rows">
+                ${view.consents.map(
+                  (consent) =>
+                    html`<li>
+                      <div>
+                        <strong>${consent.client_name}</strong>
+                        <p class="soft">
+                          Allowed ${day(consent.last_used_at)}, answer goes to ${receiver(consent.redirect_uri)}
+                        </p>
+                        <p><code>${consent.resource}</code></p>
+                      </div>
+                      <form method="post" action="/clients">
+                        <input type="hidden" name="csrf" value="${view.csrf}" />
+                        <input type="hidden" name="client" value="${consent.client_id}" />
+                        <button type="submit" class="quiet" aria-label="Revoke ${consent.client_name}">Revoke</button>
+                      </form>
+                    </li>`,
+                )}
+              </ul>`
+      }
+      <p class="soft"><a href="/connections">My connections</a> · <a href="/account">My account</a></p>`,
   };
 }
 

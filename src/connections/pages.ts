@@ -222,7 +222,7 @@ export function connectionsPage(state: {
           ? html`<p>There is no connector yet. An owner adds the first one.</p>`
           : state.rows.map(connectionSection)
       }
-      <p class="soft"><a href="/account">My account</a></p>`,
+      <p class="soft"><a href="/clients">My clients</a> · <a href="/account">My account</a></p>`,
   };
 }
 

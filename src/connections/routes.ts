@@ -88,7 +88,8 @@ export function mountConnections(options: {
     const tenant = (context.req.param('tenant') ?? '') as TenantId;
     const connector = connectors.find(tenant, context.req.param('connector') ?? '');
     const person = { tenant: user.tenant, user: user.id, email: user.email, role: user.role };
-    if (connector === undefined || !connector.document.active || !mayUse(connector, person)) throw fail('not_found');
+    if (connector === undefined || !mayUse(connector, person)) throw fail('not_found');
+    if (!connector.document.active) throw fail('connector_inactive');
     if (connector.oauth === null) throw fail('connect_not_applicable');
     if (connector.oauth.owner === 'tenant' && user.role !== 'owner') throw fail('connect_owner_required');
     return connector;

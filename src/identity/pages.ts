@@ -159,7 +159,7 @@ export function accountPage(state: {
         <dt>Role</dt>
         <dd>${user.role}</dd>
       </dl>
-      <p><a href="/connections">Your connections</a></p>
+      <p><a href="/connections">Your connections</a> · <a href="/clients">Your clients</a></p>
       <form method="post" action="/sign-out">
         <input type="hidden" name="csrf" value="${state.csrf('sign-out')}" />
         <div class="actions"><button type="submit" class="quiet">Sign out</button></div>

@@ -78,7 +78,7 @@ export async function errorPage(error: ValetkeyError, extra?: Html): Promise<Res
       body: html`<h1>${entry.message}</h1>
         ${error.message === entry.message ? '' : html`<p>${error.message}</p>`}
         <p class="hint">${error.hint}</p>
-        ${extra ?? ''}
+        ${extra ?? html`<div class="actions"><a class="button quiet" href="/">Start page</a></div>`}
         <dl class="facts">
           <dt>Code</dt>
           <dd><code>${error.code}</code></dd>
