@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { classify } from '../../src/connections/refusal.ts';
 import { at, captured } from '../../src/connections/rules.ts';
-import { judge } from '../../src/connections/token-answer.ts';
+import { judge, type TokenAnswer } from '../../src/connections/token-answer.ts';
 import { loadProviders } from '../../src/connectors/provider.ts';
 import { rulesOf } from '../../src/connectors/provider-rules.ts';
 
@@ -40,17 +40,16 @@ it.each(recorded)('%s is understood when it sends %s', (name, _what, { status, t
     sentAt: SENT,
   };
   const judged = judge(raw, rules);
-  if (judged.kind !== 'tokens') {
-    expect({ tokens, refusal: classify(raw, judged, rules.errors) }).toEqual({ tokens: undefined, refusal });
-    return;
+  const outcome = judged.kind === 'tokens' ? normal(judged.tokens) : classify(raw, judged, rules.errors);
+  expect(outcome).toMatchObject(tokens ?? refusal ?? { nothing: 'recorded' });
+
+  function normal({ members, expiresAt, grantExpiresAt, ...rest }: TokenAnswer) {
+    const seconds = (time: number | null): number | null => (time === null ? null : (time - SENT) / 1_000);
+    return {
+      ...rest,
+      lives: seconds(expiresAt),
+      grantLives: seconds(grantExpiresAt),
+      captured: captured(rules, 'token_response', (path) => at(members, path)),
+    };
   }
-  const { members, expiresAt, grantExpiresAt, ...rest } = judged.tokens;
-  const seconds = (time: number | null): number | null => (time === null ? null : (time - SENT) / 1_000);
-  const outcome = {
-    ...rest,
-    lives: seconds(expiresAt),
-    grantLives: seconds(grantExpiresAt),
-    captured: captured(rules, 'token_response', (path) => at(members, path)),
-  };
-  expect({ outcome, refusal: undefined }).toMatchObject({ outcome: tokens, refusal });
 });
