@@ -27,6 +27,7 @@ input[readonly]{color:var(--soft)}
 .problem a{color:var(--bad)}
 .check{display:flex;gap:.6rem;align-items:flex-start;font-weight:400;margin:.75rem 0}
 .actions{display:flex;gap:.75rem;flex-wrap:wrap;margin-top:1.5rem}
+.actions+p,form+p.soft,section+p{margin-top:1rem}
 button,.button{display:inline-block;overflow-wrap:normal;padding:.65rem 1.25rem;font:inherit;font-weight:600;text-decoration:none;color:var(--accent-ink);background:var(--accent);border:1px solid transparent;border-radius:8px;cursor:pointer}
 button.quiet,.button.quiet{color:var(--ink);background:transparent;border-color:var(--edge)}
 button:hover,.button:hover{filter:brightness(1.08)}
