@@ -1,7 +1,9 @@
 import type { Context } from 'hono';
 import { getCookie } from 'hono/cookie';
+import { z } from 'zod';
 import type { Clock } from '../clock.ts';
 import { fail } from '../errors.ts';
+import { readForm } from '../identity/form-data.ts';
 import { ownPath } from '../identity/return-to.ts';
 import type { SignedIn } from '../identity/identity.ts';
 import { csrfMatches, csrfToken } from '../web/csrf.ts';
@@ -13,6 +15,9 @@ import type { People } from './people.ts';
 import { cookieName, INTERACTION_COOKIE } from './provider.ts';
 import { createRate } from './rate.ts';
 import type { StoredConsent } from './store.ts';
+
+const text = z.string().max(2_048).optional();
+const answerForm = z.object({ csrf: text, decision: text, user_code: text, client: text });
 
 export type PageOptions = {
   web: Web;
@@ -73,9 +78,9 @@ export function mountPages(options: PageOptions): void {
     const request = await requestOf(context, uid);
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, context.req.path);
-    const form = await context.req.parseBody();
-    checkForm(form['csrf'], signedIn, request.transaction);
-    if (form['decision'] !== 'allow') {
+    const form = await readForm(context.req.raw, answerForm);
+    checkForm(form.csrf, signedIn, request.transaction);
+    if (form.decision !== 'allow') {
       const url = await consent.deny(request);
       return await pageResponse(
         onwardPage({ title: 'Denied', text: `${request.clientName} gets nothing.`, url, link: 'Return to the client' }),
@@ -117,9 +122,9 @@ export function mountPages(options: PageOptions): void {
   web.app.post('/device', async (context) => {
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, '/device');
-    const form = await context.req.parseBody();
-    const code = typeof form['user_code'] === 'string' ? form['user_code'].slice(0, 20) : '';
-    const decision = form['decision'];
+    const form = await readForm(context.req.raw, answerForm);
+    const code = (form.user_code ?? '').slice(0, 20);
+    const { decision } = form;
     const request = await findDevice(signedIn, code);
     if (typeof request === 'string') {
       const csrf = csrfToken(signedIn.csrfSecret, 'device');
@@ -127,7 +132,7 @@ export function mountPages(options: PageOptions): void {
         status: 400,
       });
     }
-    checkForm(form['csrf'], signedIn, decision === undefined ? 'device' : request.transaction);
+    checkForm(form.csrf, signedIn, decision === undefined ? 'device' : request.transaction);
     if (signedIn.user.tenant !== request.resource.tenant) throw fail('resource_foreign');
     if (decision === undefined) {
       const csrf = csrfToken(signedIn.csrfSecret, request.transaction);
@@ -154,9 +159,9 @@ export function mountPages(options: PageOptions): void {
   web.app.post('/clients', async (context) => {
     const signedIn = await signedInOf(context);
     if (signedIn === undefined) return toSignIn(context, '/clients');
-    const form = await context.req.parseBody();
-    checkForm(form['csrf'], signedIn, 'clients');
-    await options.revokeClient(signedIn, typeof form['client'] === 'string' ? form['client'] : '');
+    const form = await readForm(context.req.raw, answerForm);
+    checkForm(form.csrf, signedIn, 'clients');
+    await options.revokeClient(signedIn, form.client ?? '');
     return context.redirect('/clients?revoked', 303);
   });
 }

@@ -260,6 +260,18 @@ describe('the consent page', () => {
     expect((await first.press({ ...one, text: other.text }, 'allow')).status).toBe(400);
   });
 
+  it('reads a form of its own and nothing larger, and so do the pages of devices and clients', async () => {
+    const browser = await gateway.browser(await gateway.person('form3@example.com'));
+    const page = await browser.go(authorizeUrl(gateway, client));
+    const form = (type: string, body: string) => ({ method: 'POST', headers: { 'content-type': type }, body });
+    const large = `decision=allow&csrf=x&more=${'x'.repeat(20_000)}`;
+    for (const url of [page.url, `${gateway.url}/device`, `${gateway.url}/clients`]) {
+      expect((await browser.fetch(url, form('application/x-www-form-urlencoded', large))).status).toBe(413);
+      expect((await browser.fetch(url, form('application/x-www-form-urlencoded', 'csrf=a&csrf=b'))).status).toBe(400);
+      expect((await browser.fetch(url, form('multipart/form-data; boundary=x', '--x--'))).status).toBe(415);
+    }
+  });
+
   it('is for the browser that began the request and for no other', async () => {
     const attacker = await gateway.browser(await gateway.person('attacker@example.com'));
     const victim = await gateway.browser(await gateway.person('victim@example.com'));
