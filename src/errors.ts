@@ -420,6 +420,11 @@ export const ERRORS = {
     'This needs a person, and the admin token belongs to none.',
     'Use the API token of a user.',
   ),
+  secret_unproved: entry(
+    409,
+    'The service could not be asked whether it takes the new secret; the old one stays.',
+    'Try again when it answers, or insist: valetkey auth rotate --unproved.',
+  ),
   secret_in_use: entry(409, 'Connectors refer to the secret.', 'Change the connectors first.'),
 } as const satisfies Record<string, ErrorEntry>;
 

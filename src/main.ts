@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { hiddenInput } from './cli/hidden-input.ts';
 import { run } from './cli/program.ts';
 
 process.exitCode = await run(process.argv.slice(2), {
@@ -7,6 +8,7 @@ process.exitCode = await run(process.argv.slice(2), {
   interactive: process.stdout.isTTY,
   out: (text) => process.stdout.write(`${text}\n`),
   err: (text) => process.stderr.write(`${text}\n`),
+  hidden: hiddenInput,
   async stdin() {
     const chunks: Buffer[] = [];
     for await (const chunk of process.stdin) chunks.push(chunk as Buffer);

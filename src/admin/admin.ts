@@ -10,8 +10,10 @@ import type { Vault } from '../vault/vault.ts';
 import { accountRoutes } from './account.ts';
 import { createIdentify, type VerifyToken } from './caller.ts';
 import { connectionRoutes, type ConnectionDoor } from './connections.ts';
+import { credentialRoutes } from './credential.ts';
 import { connectorRoutes } from './connectors.ts';
 import { instanceRoutes } from './instance.ts';
+import { doctorRoutes } from './doctor.ts';
 import { mountRoutes } from './routes.ts';
 import { secretRoutes } from './secrets.ts';
 import { toolRoutes, type Upstream } from './tools.ts';
@@ -42,6 +44,8 @@ export function createAdmin(options: {
     routes: [
       ...accountRoutes({ apiTokens: identity.apiTokens, audit, clock }),
       ...connectorRoutes({ connectors, connections: options.connections, publicUrl, callbackUrl: options.callbackUrl }),
+      ...credentialRoutes({ connectors, connections: options.connections, callbackUrl: options.callbackUrl }),
+      ...doctorRoutes({ connectors, connections: options.connections }),
       ...toolRoutes({ connectors, upstream: options.upstream, clock }),
       ...connectionRoutes({ connectors, connections: options.connections }),
       ...userRoutes({ users: identity.users, audit, publicUrl }),

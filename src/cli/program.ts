@@ -1,11 +1,13 @@
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../admin/version.ts';
 import { asValetkeyError } from '../errors.ts';
+import { authCommands } from './auth.ts';
 import { configCommands } from './config.ts';
 import { connectionCommands } from './connections.ts';
 import { connectorCommands } from './connectors.ts';
 import { demoCommand } from './demo.ts';
 import { instanceCommands } from './instance.ts';
+import { doctorCommand } from './doctor.ts';
 import { loginCommands } from './login.ts';
 import { serveCommand } from './serve.ts';
 import { CliFailure, plain, type Terminal } from './terminal.ts';
@@ -32,14 +34,19 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
   loginCommands(program, terminal);
   connectorCommands(program, terminal);
   connectionCommands(program, terminal);
+  authCommands(program, terminal);
   userCommands(program, terminal);
+  let failed = false;
+  doctorCommand(program, terminal, () => {
+    failed = true;
+  });
   instanceCommands(program, terminal);
   configCommands(program, terminal);
   inherit(program);
 
   try {
     await program.parseAsync([...argv], { from: 'user' });
-    return 0;
+    return failed ? 1 : 0;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
     return report(thrown, terminal);

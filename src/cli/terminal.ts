@@ -8,6 +8,8 @@ export type Terminal = {
   out(text: string): void;
   err(text: string): void;
   stdin(): Promise<string>;
+  /** A line that is typed and not shown; undefined when no person is at the keyboard. */
+  hidden(prompt: string): Promise<string | undefined>;
 };
 
 /** What ends a command: `error: message`, `hint: hint`, exit code 1, or 2 for a wrong use. */

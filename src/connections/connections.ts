@@ -12,12 +12,14 @@ import { ownPath } from '../identity/return-to.ts';
 import type { Log } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Web } from '../web/web.ts';
-import { createConnectStore, type Ticket } from './connect-store.ts';
+import { createConnectStore, type Registration, type Ticket } from './connect-store.ts';
 import { createConnect, type Connect } from './connect.ts';
 import type { Connection, Owner } from './connection.ts';
 import { createCredentialSource, type CredentialSource } from './credential-source.ts';
+import { createDoctor, type Doctor } from './diagnosis.ts';
 import { createDiscovery } from './discovery.ts';
 import { createEndpointWatch } from './endpoint-watch.ts';
+import { mountHeaderCheck } from './header-check.ts';
 import { createHealthStore } from './health-store.ts';
 import { createHealthView, type ConnectionsHealth } from './health-view.ts';
 import { createKeepAlive } from './keep-alive.ts';
@@ -27,7 +29,7 @@ import { createNotices, type Enqueue } from './notices.ts';
 import { createLookups } from './lookup.ts';
 import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
-import { createRegistrations, type Registrations } from './registration.ts';
+import { createRegistrations, staticAuthMethod, type Registrations } from './registration.ts';
 import { createRevocationStore } from './revocation-store.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
 import { mountConnections } from './routes.ts';
@@ -74,6 +76,8 @@ export type Connections = CredentialSource & {
     connectors: readonly Connector[],
     viewer: Pick<Principal, 'tenant' | 'user' | 'role'>,
   ): Promise<Map<string, ConnectionsHealth>>;
+  /** What `valetkey doctor` and `valetkey auth rotate` find out. */
+  doctor: Doctor;
   /** Ends it here at once, and at the service if it can be. @throws ValetkeyError not_found */
   disconnect(tenant: TenantId, id: string, actor: string): Promise<{ upstream: UpstreamRevocation }>;
   /** Called in every process with `tenant/connector/owner type/owner id`, or null when anything may have changed. */
@@ -357,6 +361,23 @@ export function createConnections(options: {
     return viewOf(row, connectorById(row.tenant, row.connector), await emailOf(row), seen);
   }
 
+  const doctor = createDoctor({
+    discovery,
+    tokens,
+    egress,
+    watch,
+    callbackUrl: async (connector) => await registrations.callbackUrl(connector),
+    async client(connector, found) {
+      const clientId = connector.oauth?.clientId ?? null;
+      if (clientId === null) return undefined;
+      const authMethod = staticAuthMethod(connector, found);
+      return await registrations.identity({ kind: 'static', clientId, authMethod } as Registration, connector);
+    },
+    publicUrl,
+    clock,
+  });
+  mountHeaderCheck(options.web.app);
+
   const connections: Connections = {
     ...source,
     async connectUrl(connector, principal, { scopes = [], flow, returnTo = null }) {
@@ -402,6 +423,7 @@ export function createConnections(options: {
       return row === undefined ? undefined : await view(row);
     },
     health,
+    doctor,
     async disconnect(tenant, id, actor) {
       for (;;) {
         const row = await store.find(tenant, id);

@@ -303,7 +303,7 @@ function clientMetadata(redirectUri: string): Record<string, unknown> {
 }
 
 /** RFC 8414 §2: metadata without a list means client_secret_basic. */
-function staticAuthMethod(connector: Connector, found: Discovered): string {
+export function staticAuthMethod(connector: Connector, found: Discovered): string {
   const { oauth } = connector;
   if (oauth?.clientAuth) return oauth.clientAuth;
   if (oauth?.hasClientSecret !== true) return 'none';
