@@ -14,6 +14,7 @@ import { credentialRoutes } from './credential.ts';
 import { connectorRoutes } from './connectors.ts';
 import { instanceRoutes } from './instance.ts';
 import { doctorRoutes } from './doctor.ts';
+import { providerRoutes } from './providers.ts';
 import { mountRoutes } from './routes.ts';
 import { secretRoutes } from './secrets.ts';
 import { toolRoutes, type Upstream } from './tools.ts';
@@ -46,6 +47,7 @@ export function createAdmin(options: {
       ...connectorRoutes({ connectors, connections: options.connections, publicUrl, callbackUrl: options.callbackUrl }),
       ...credentialRoutes({ connectors, connections: options.connections, callbackUrl: options.callbackUrl }),
       ...doctorRoutes({ connectors, connections: options.connections }),
+      ...providerRoutes({ connectors }),
       ...toolRoutes({ connectors, upstream: options.upstream, clock }),
       ...connectionRoutes({ connectors, connections: options.connections }),
       ...userRoutes({ users: identity.users, audit, publicUrl }),

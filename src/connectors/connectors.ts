@@ -67,6 +67,8 @@ export type Connectors = {
   /** Called in every process when a connector, or a secret it uses, has changed; undefined: it was removed. */
   readonly onChanged: (listener: (id: ConnectorId, connector: Connector | undefined) => void) => () => void;
   readonly catalogue: Catalogue;
+  /** The rows that `auth.provider` can name. */
+  readonly providers: Providers;
   readonly checks: Checks;
   readonly close: () => void;
 };
@@ -275,6 +277,7 @@ export async function createConnectors(options: {
       return () => listeners.delete(listener);
     },
     catalogue: createCatalogue({ store, clock }),
+    providers,
     checks: createChecks({ database, clock }),
     close() {
       unsubscribe();

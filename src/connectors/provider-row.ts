@@ -254,8 +254,9 @@ export const rowSchema = strict({
     )
     .max(3)
     .default([]),
+  /** Answers of the API, besides 401, which mean that the access token has ended and nothing else. */
   expirySignals: z
-    .array(strict({ status: z.int().min(200).max(499), path: path.optional(), equals: z.string().max(100).optional() }))
+    .array(strict({ status: z.int().min(400).max(499), path, equals: z.string().min(1).max(100) }))
     .max(8)
     .default([]),
   mcp: mcp.optional(),

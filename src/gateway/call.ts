@@ -228,7 +228,7 @@ export class Call extends Inbound implements ReplySink {
         return this.#renew(this.#credential, session);
       }
     }
-    const meaning = meaningOf(status, headers, body);
+    const meaning = meaningOf(status, headers, body, this.connector.oauth?.rules.expirySignals);
     if (this.#envelope.kind !== 'request' && meaning.kind !== 'relay') return this.#accept();
     switch (meaning.kind) {
       case 'relay':

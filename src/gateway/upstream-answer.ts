@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { headerText } from '../connectors/kinds/kind.ts';
+import type { ServiceRules } from '../connectors/provider-rules.ts';
 import { fail, type ValetkeyError } from '../errors.ts';
 
 /** What an answer outside of 2xx means to us. An upstream's status never becomes ours by itself. */
@@ -12,8 +13,14 @@ export type Meaning =
   | { kind: 'scopes' }
   | { kind: 'failed'; error: ValetkeyError; retryAfterMs?: number };
 
-export function meaningOf(status: number, headers: IncomingHttpHeaders, body: Buffer): Meaning {
-  if (status === 401) return { kind: 'unauthorized' };
+/** @param signals how this service says that a token has ended, besides by 401 */
+export function meaningOf(
+  status: number,
+  headers: IncomingHttpHeaders,
+  body: Buffer,
+  signals: ServiceRules['expirySignals'] = [],
+): Meaning {
+  if (status === 401 || signals.some((signal) => matches(signal, status, body))) return { kind: 'unauthorized' };
   if (status === 403) {
     const scopes = /\berror="?insufficient_scope\b/i.test(headerText(headers, 'www-authenticate'));
     return scopes ? { kind: 'scopes' } : { kind: 'failed', error: fail('upstream_forbidden') };
@@ -36,6 +43,17 @@ export function meaningOf(status: number, headers: IncomingHttpHeaders, body: Bu
   const message = status === 404 ? 'The service does not know this session or address.' : 'The service refused this.';
   const error = { code: -32600, message, data: { code: 'upstream_refused' } };
   return { kind: 'relay', status: ours, body: JSON.stringify({ jsonrpc: '2.0', id: null, error }) };
+}
+
+function matches(signal: ServiceRules['expirySignals'][number], status: number, body: Buffer): boolean {
+  if (signal.status !== status) return false;
+  try {
+    let value: unknown = JSON.parse(body.toString('utf8'));
+    for (const name of signal.path.split('.')) value = (value as Record<string, unknown> | null)?.[name];
+    return value === signal.equals;
+  } catch {
+    return false;
+  }
 }
 
 /** The body when it is a JSON-RPC error response: nothing else of a refusal crosses. */

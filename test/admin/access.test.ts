@@ -48,6 +48,7 @@ const everything: [string, string, unknown?][] = [
   ['GET', '/users/usr_x'],
   ['PATCH', '/users/usr_x', {}],
   ['DELETE', '/users/usr_x'],
+  ['GET', '/providers'],
   ['GET', '/secrets'],
   ['PUT', '/secrets/X', { value: 'x' }],
   ['DELETE', '/secrets/X'],

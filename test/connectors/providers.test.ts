@@ -193,6 +193,7 @@ describe('a file that does not fit', () => {
       at({ inject: [{ header: 'X-A', value: '{secret}' }] }),
       /\{secret\} is not available/,
     ],
+    ['takes every 403 for the end of a token', at({ expirySignals: [{ status: 403 }] }), /expirySignals\.0\.path/],
     ['guides with an unknown word', at({ guide: { steps: ['Enter {callback}.'] } }), /guide\.steps\.0: \{callback\}/],
     ['changes on no day', at({ changes: [{ validFrom: 'soon', what: 'x' }] }), /changes\.0\.validFrom/],
   ])('is refused with file, line and field when it %s', async (_what, content, message) => {
