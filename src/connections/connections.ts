@@ -433,6 +433,11 @@ export function createConnections(options: {
         // A refresh was committed in between: its result is disconnected as well.
         if (!done) continue;
         await announce(row);
+        const connectorName = connectorById(row.tenant, row.connector)?.name;
+        log.info(
+          { connection: id, connector: connectorName, generation: row.generation, upstream },
+          'a connection was disconnected',
+        );
         await audit.record({
           tenant,
           action: 'connection.disconnected',

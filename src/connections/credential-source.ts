@@ -6,7 +6,7 @@ import type { ConnectionId } from '../ids.ts';
 import type { Principal } from '../identity/principal.ts';
 import type { Log } from '../log.ts';
 import { parseChallenge, unionScopes } from './challenge.ts';
-import type { Connection, Owner } from './connection.ts';
+import type { Connection, LastError, Owner } from './connection.ts';
 import type { Discovery } from './discovery.ts';
 import { liveKey, ownerFor, type Live, type LiveCredentials } from './live.ts';
 import type { Refresh, Renewal } from './refresh.ts';
@@ -21,6 +21,8 @@ type Refusal = {
   /** With missing_scopes: all of it was asked for already, so that asking again would lead nowhere. */
   exhausted?: boolean;
   retryAfterMs?: number;
+  /** With temporarily_unavailable: why waiting alone will not help. */
+  told?: LastError;
 };
 
 /** Null: the connector has no credential to bring. */
@@ -47,6 +49,9 @@ const MAX_WAIT_MS = 10_000;
 const AGAIN_MS = 5_000;
 /** Past its end, an access token is given out under `use-expired` for so long at most. */
 const USE_EXPIRED_MS = 3_600_000;
+
+/** What only an owner of the gateway can put right; whoever calls is told so instead of being asked to wait. */
+const FOR_OPERATORS = new Set(['client_refused', 'refresh_refused', 'refresh_unreadable']);
 
 export function createCredentialSource(options: {
   store: ConnectionStore;
@@ -149,7 +154,7 @@ export function createCredentialSource(options: {
       case 'gone':
         return refuse(connector, 'connection_required');
       case 'postponed':
-        return postponed(connector, row, entry, reason, outcome.retryAfterMs);
+        return postponed(connector, row, entry, reason, outcome);
       default:
         return outcome satisfies never;
     }
@@ -175,11 +180,12 @@ export function createCredentialSource(options: {
     row: Connection,
     entry: Live,
     reason: 'expired' | 'rejected',
-    retryAfterMs: number,
+    { retryAfterMs, told }: Extract<Renewal, { kind: 'postponed' }>,
   ): CredentialAnswer {
+    const forOperators = told != null && FOR_OPERATORS.has(told.code) ? { told } : {};
     const expiredFor = clock.now() - (row.expiresAt ?? 0);
     const allowed = connector.oauth?.refreshToken.fallbackBehavior === 'use-expired' && reason === 'expired';
-    if (!allowed || expiredFor >= USE_EXPIRED_MS) return refuse(connector, 'temporarily_unavailable', { retryAfterMs });
+    if (!allowed || expiredFor >= USE_EXPIRED_MS) return refuse(connector, 'temporarily_unavailable', { retryAfterMs, ...forOperators });
     log.warn({ connection: row.id, expiredForMs: expiredFor }, 'an expired token is used, as the connector allows');
     return entry.credential;
   }

@@ -17,6 +17,10 @@ export type Outcome =
       granted: string[];
       refused: string[];
       renewable: boolean;
+      /** When a connection that cannot be renewed ends, as far as the service says. */
+      endsAt?: number | null;
+      /** What to do about it, where it could have been otherwise. */
+      hint?: string | null;
       returnTo: string | null;
     }
   | {

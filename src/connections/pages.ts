@@ -1,3 +1,4 @@
+import { rfc3339 } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import type { User } from '../identity/principal.ts';
 import { html, type Html, type Page } from '../web/page.ts';
@@ -115,7 +116,9 @@ export function resultPage(state: { outcome: Outcome; connector: Connector | und
           outcome.renewable
             ? ''
             : html`<p class="notice">
-                The service gave nothing to renew the token with: when it runs out, connect again.
+                The service gave nothing to renew the token with: the connection ends
+                ${outcome.endsAt == null ? 'when the token runs out' : html`at <strong>${rfc3339(outcome.endsAt)}</strong>`}.
+                ${outcome.hint ?? 'Connect again then.'}
               </p>`
         }
         ${onward(outcome.returnTo)}`,

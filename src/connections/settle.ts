@@ -86,6 +86,9 @@ export function createSettle(options: {
     const grantEndsAt = refreshToken === null ? null : absoluteEnd(rules, staged.raw.sentAt);
     const settings = connector.oauth?.refreshToken;
     const renewable = refreshToken !== null && settings?.enabled !== false;
+    // It works today and ends without warning: said at once, where one was to be expected.
+    const ends = refreshToken === null && answer.expiresAt !== null && expectsRefreshToken(connector, asked.scopes);
+    const ending = fail('no_refresh_token');
     const committed = await connections.connect(row, {
       sealed: await sealing.sealTokens(row, generation, {
         access_token: answer.accessToken,
@@ -113,6 +116,7 @@ export function createSettle(options: {
       registration: staged.registration,
       scopesRequested: asked.scopes,
       account,
+      lastError: ends ? { code: 'no_refresh_token', message: ending.message, hint: ending.hint } : null,
       now: clock.now(),
     });
     if (!committed) {
@@ -124,6 +128,17 @@ export function createSettle(options: {
     }
     const connected = await connections.find(row.tenant, row.id);
     if (connected === undefined) throw fail('conflict');
+    log.info(
+      {
+        connection: row.id,
+        connector: connector.name,
+        flow: staged.flow,
+        generation,
+        renewable,
+        expires: answer.expiresAt !== null,
+      },
+      'a connect is finished',
+    );
     await options.onConnected(connected, staged.user, staged.flow);
     const told = await options.lookups.complete(connected, connector, answer.accessToken);
     const known = { subject: account.subject ?? told?.subject ?? null, label: account.label ?? told?.label ?? null };
@@ -144,6 +159,8 @@ export function createSettle(options: {
               (scope) => !granted.includes(scope) && scope !== 'offline_access' && scope !== rules.offlineScope,
             ),
       renewable: refreshToken !== null,
+      endsAt: refreshToken === null ? answer.expiresAt : null,
+      hint: ends ? ending.hint : null,
       returnTo: asked.returnTo,
     };
   }
@@ -203,4 +220,11 @@ export function createSettle(options: {
       return recovered;
     },
   };
+}
+
+function expectsRefreshToken({ oauth }: Connector, asked: readonly string[]): boolean {
+  if (oauth === null || !oauth.refreshToken.enabled) return false;
+  const { refreshToken, offlineScope } = oauth.rules;
+  if (asked.includes('offline_access') || (offlineScope !== null && asked.includes(offlineScope))) return true;
+  return refreshToken === 'always' || (refreshToken === 'asked' && offlineScope === null);
 }

@@ -140,6 +140,7 @@ export function createConnectionStore(database: Database) {
         terms: Terms | null;
         scopesRequested: string[];
         account: { subject: string | null; label: string | null };
+        lastError?: LastError | null;
         now: number;
       },
     ): Promise<boolean> {
@@ -157,7 +158,7 @@ export function createConnectionStore(database: Database) {
         account_label: given.account.label,
         updated_at: given.now,
         last_used_at: given.now,
-        last_error: null,
+        last_error: given.lastError == null ? null : JSON.stringify(given.lastError),
       })
         .where('generation', '=', row.generation)
         .executeTakeFirst();

@@ -32,8 +32,11 @@ export function createPrompts(connections: ConnectionSource, connectors: Pick<Co
         return { text, data: { flow }, code: 'upstream_unauthorized', flow };
       }
       if (refusal.refusal === 'temporarily_unavailable') {
-        const text = `The sign-in at ${title} could not be renewed just now. Try again in a moment.`;
-        return { text, data: { flow, retryAfterMs: refusal.retryAfterMs ?? 1_000 }, code: refusal.refusal, flow };
+        const { told, retryAfterMs = 1_000 } = refusal;
+        const why = told === undefined ? 'Try again in a moment.' : `${told.message} ${told.hint}`;
+        const text = `The sign-in at ${title} could not be renewed just now. ${why}`;
+        const data = { flow, retryAfterMs, ...(told === undefined ? {} : { cause: told.code }) };
+        return { text, data, code: refusal.refusal, flow };
       }
       const { scopes, exhausted } = refusal;
       if (exhausted === true) {

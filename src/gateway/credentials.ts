@@ -11,6 +11,8 @@ export type CredentialRefusal = {
   /** The missing scopes were asked for before: asking again would lead nowhere. */
   exhausted?: boolean | undefined;
   retryAfterMs?: number | undefined;
+  /** With temporarily_unavailable: what an owner of the gateway has to put right first. */
+  told?: { code: string; message: string; hint: string } | undefined;
 };
 
 /** Null: this connector has none, or none yet. */

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { movableClock } from '../../src/clock.ts';
@@ -36,9 +36,9 @@ describeStores(
     });
 
     /** A process that stands still for ever at `stopAt`, as a killed one does. */
-    async function start(database = open(), instance?: string): Promise<House> {
+    async function start(database = open(), instance?: string, ownClock: typeof clock = clock): Promise<House> {
       const house = await openHouse({
-        clock,
+        clock: ownClock,
         dataDir: await store.dataDir(),
         database: await database,
         ...(instance === undefined ? {} : { instance }),
@@ -148,7 +148,7 @@ describeStores(
       const second = await start(store.restart(), 'one');
       second.connections.start();
       await vi.waitFor(async () => expect(await status(second, connector, alice)).toMatchObject({ generation: 2 }));
-      expect(await second.token(found(second, connector), alice)).toBe(meanwhile ?? expect.any(String));
+      expect(await second.token(found(second, connector), alice)).toEqual(meanwhile ?? expect.any(String));
       await second.connections.stop();
       expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated']);
       expect(await readdir(join(first.dataDir, 'spool'))).toEqual([]);
@@ -192,6 +192,70 @@ describeStores(
     });
 
     if (store.kind === 'postgres') {
+      it('is left to the one that has it by another process whose clock is far ahead', async () => {
+        const first = await start();
+        const { connector, alice } = await connected(first);
+        const second = await start(store.replica(), undefined, { ...clock, now: () => clock.now() + 120_000 });
+        clock.move(301_000);
+        await service.control.setLatency({ tokenMs: 1_500 });
+        const slow = first.token(connector, alice);
+        await vi.waitFor(async () => {
+          const row = await first.database.query.selectFrom('connections').select('attempt').executeTakeFirst();
+          expect(row?.attempt).not.toBeNull();
+        });
+        second.connections.start();
+        const other = second.connections.credential(found(second, connector), alice.principal);
+        const token = await slow;
+        expect(await other).toMatchObject({ generation: 2 });
+        expect((await second.token(found(second, connector), alice)) === token).toBe(true);
+        await second.connections.stop();
+        expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated']);
+        expect(service.ledger.maxInFlight()).toBe(1);
+      });
+
+      it('whose pair lies in a spool is not ended by what another process was told about the token before', async () => {
+        const first = await start();
+        const { connector, alice } = await connected(first);
+        clock.move(301_000);
+        refuseCommits = true;
+        void first.connections.credential(connector, alice.principal);
+        const spool = join(first.dataDir, 'spool');
+        await vi.waitFor(async () => expect(await readdir(spool)).toHaveLength(1));
+        await first.connections.stop();
+        refuseCommits = false;
+        // The spool is of that process's own disk: nobody else sees it.
+        await rename(spool, `${spool}-away`);
+        const second = await start(store.replica());
+        second.connections.start();
+        await second.connections.idle();
+        await service.control.failTokenCalls({
+          grantType: 'refresh_token',
+          answer: { status: 400, body: { error: 'invalid_grant' } },
+        });
+        void second.connections.credential(found(second, connector), alice.principal);
+        await vi.waitFor(
+          async () => {
+            clock.move(4_000);
+            expect(await status(second, connector, alice)).toMatchObject({ status: 'needs_reconnect' });
+          },
+          { timeout: 9_000, interval: 200 },
+        );
+        await second.connections.stop();
+        await rename(`${spool}-away`, spool);
+        const third = await start(store.replica());
+        third.connections.start();
+        await vi.waitFor(async () =>
+          expect(await status(third, connector, alice)).toMatchObject({ status: 'connected', generation: 3 }),
+        );
+        await third.connections.stop();
+        expect(await readdir(spool)).toEqual([]);
+        expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual([
+          'rotated',
+          'not_processed',
+          'rotated',
+        ]);
+      });
+
       it('is made once for the callers of three processes, who all get what one of them brought', async () => {
         const first = await start();
         const { connector, alice } = await connected(first);
