@@ -6,6 +6,8 @@ const NEWLINE = 0x0a;
 const ONE_STRING = 4 * 1024;
 /** Bytes that wait for one client before its upstream is paused: each pause and resume costs as much as passing them. */
 const MAX_QUEUED = 256 * 1024;
+/** Where the upstream cannot be paused, a client that is so far behind is let go: room for one largest event and more. */
+const MAX_BEHIND = 64 * 1024 * 1024;
 
 /** What a client gets: headers of ours, bytes passed on at the pace at which the client takes them. */
 export class Output {
@@ -83,7 +85,9 @@ export class Output {
       } else this.#response.end(chunk);
       return;
     }
-    if (this.#response.write(chunk) || this.#waiting || this.#response.writableLength < MAX_QUEUED) return;
+    if (this.#response.write(chunk)) return;
+    if (this.#response.writableLength > MAX_BEHIND) return this.cut();
+    if (this.#waiting || this.#response.writableLength < MAX_QUEUED) return;
     this.#waiting = true;
     this.#exchange?.pause();
     this.#response.once('drain', () => {

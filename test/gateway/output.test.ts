@@ -40,6 +40,20 @@ describe('a stream', () => {
     expect(await response.text()).toBe(': keep-alive\n\ndata: half\n: keep-alive\n\n\n');
     expect(response.headers.get('x-base')).toBe('b');
   });
+
+  it('is cut off when its client falls far behind an upstream that nobody can hold back', async () => {
+    const mebibyte = Buffer.alloc(1024 * 1024, 0x0a);
+    const read = async (size: number) => {
+      act = (output) => {
+        output.beginStream(200, ['content-type', 'text/event-stream'], exchange);
+        for (let at = 0; at < size; at++) output.write(mebibyte);
+        output.end();
+      };
+      return (await (await fetch(url)).arrayBuffer()).byteLength;
+    };
+    expect(await read(40)).toBe(40 * 1024 * 1024);
+    await expect(read(80)).rejects.toThrow();
+  });
 });
 
 describe('a reply', () => {
