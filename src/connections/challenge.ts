@@ -50,7 +50,7 @@ export function parseChallenge(field: string | null | undefined): Challenge | un
   return undefined;
 }
 
-/** Scopes as a set in the order they came, separated by spaces or commas (GitHub, Slack). */
+/** Scopes as a set in the order they came, separated by spaces or, as some services do, by commas. */
 export function splitScopes(text: string): string[] {
   return [...new Set(text.split(/[\s,]+/).filter((scope) => scope !== ''))];
 }

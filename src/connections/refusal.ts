@@ -8,16 +8,20 @@ import type { Judged, RawAnswer } from './token-answer.ts';
  */
 export type RefusalClass = 'grant_dead' | 'interaction' | 'client_config' | 'request_bug' | 'transient' | 'unknown_4xx';
 
-export type Refusal = { class: RefusalClass; code: string };
+export type Refusal = {
+  class: RefusalClass;
+  code: string;
+  /** Only an administrator of the service can lift it. */
+  admin?: boolean;
+};
 
 const GRANT_DEAD =
-  /^(invalid_grant|bad_refresh_token|invalid_refresh_token|refresh_token_expired|token_expired|token_revoked|account_inactive|authorization_not_found|inactive_user|aadsts(700082|50173|70000|70008)|190)$/;
+  /^(invalid_grant|bad_refresh_token|invalid_refresh_token|refresh_token_expired|token_expired|token_revoked|account_inactive|authorization_not_found|inactive_user)$/;
 const INTERACTION =
-  /^(interaction_required|consent_required|login_required|account_selection_required|invalid_rapt|mfa_required|aadsts(65001|90094|90095|50076|50078|50079))$/;
+  /^(interaction_required|consent_required|login_required|account_selection_required|invalid_rapt|mfa_required)$/;
 const CLIENT_CONFIG =
-  /^(invalid_client|incorrect_client_credentials|bad_client_.*|invalid_client_id|deleted_client|unauthorized_client|redirect_uri_mismatch|multiple_client_credentials|aadsts(7000215|7000222|700016))$/;
-const REQUEST_BUG =
-  /^(unsupported_grant_type|invalid_scope|invalid_target|invalid_request|unsupported_token_type|aadsts(9010010|650053|901002|90009))$/;
+  /^(invalid_client|incorrect_client_credentials|bad_client_.*|invalid_client_id|deleted_client|unauthorized_client|redirect_uri_mismatch|multiple_client_credentials)$/;
+const REQUEST_BUG = /^(unsupported_grant_type|invalid_scope|invalid_target|invalid_request|unsupported_token_type)$/;
 const TRANSIENT =
   /^(server_error|temporarily_unavailable|slow_down|ratelimited|rate_limited|rate_limit_exceeded|too_many_requests|internal_error|service_unavailable|timeout)$/;
 
@@ -43,23 +47,17 @@ export function classify(
       (rule.words === undefined || words.includes(rule.words.toLowerCase())) &&
       (rule.status === undefined || rule.status === raw.status),
   );
-  if (ruled !== undefined) return { class: ruled.class, code };
-  const entra = /\baadsts\d+/i.exec(judged.description)?.[0].toLowerCase() ?? '';
-  const told = (pattern: RegExp) => pattern.test(code) || (entra !== '' && pattern.test(entra));
-  const description = judged.description.toLowerCase();
-  // Services that put a dead grant under another code say so in words only (Atlassian, X).
-  const namesToken = /refresh.?token (is )?(invalid|expired|revoked|not found)|value passed for the token was invalid/;
-  if (told(INTERACTION)) return { class: 'interaction', code: INTERACTION.test(entra) ? entra : code };
-  if (entra !== '' && (CLIENT_CONFIG.test(entra) || REQUEST_BUG.test(entra))) {
-    return { class: CLIENT_CONFIG.test(entra) ? 'client_config' : 'request_bug', code };
-  }
-  if (told(GRANT_DEAD)) return { class: 'grant_dead', code };
-  if (/^(unauthorized_client|invalid_request)$/.test(code) && namesToken.test(description)) {
+  if (ruled !== undefined) return { class: ruled.class, code, ...(ruled.admin ? { admin: true } : {}) };
+  // A dead grant under another code is told in words only.
+  const namesToken = /refresh.?token (is )?(invalid|expired|revoked|not found)/;
+  if (INTERACTION.test(code)) return { class: 'interaction', code };
+  if (GRANT_DEAD.test(code)) return { class: 'grant_dead', code };
+  if (/^(unauthorized_client|invalid_request)$/.test(code) && namesToken.test(words)) {
     return { class: 'grant_dead', code };
   }
-  if (told(CLIENT_CONFIG) || /unrecognized client/.test(description)) return { class: 'client_config', code };
+  if (CLIENT_CONFIG.test(code) || /unrecognized client/.test(words)) return { class: 'client_config', code };
   if (TRANSIENT.test(code) || isTransientStatus(raw.status)) return { class: 'transient', code };
-  if (told(REQUEST_BUG)) return { class: 'request_bug', code };
+  if (REQUEST_BUG.test(code)) return { class: 'request_bug', code };
   return { class: raw.status >= 500 ? 'transient' : 'unknown_4xx', code };
 }
 
@@ -67,12 +65,14 @@ function isTransientStatus(status: number): boolean {
   return status === 408 || status === 425 || status === 429;
 }
 
-/** Refusals that the administrator of the service has to lift, and not the person (Microsoft Entra, Google Workspace). */
-const ADMIN_CONSENT = /^(consent_required|admin_consent_required|admin_policy_enforced|aadsts(65001|90094|90095))$/;
+/** Refusals that the administrator of a service has to lift, and not the person. */
+const ADMIN_CONSENT = /^(consent_required|admin_consent_required|admin_policy_enforced)$/;
 
 /** What people are told about a refusal. */
 export function toldOf(refusal: Refusal): ErrorCode {
-  return ADMIN_CONSENT.test(refusal.code) ? 'admin_consent_required' : ERROR_OF[refusal.class];
+  return refusal.admin === true || ADMIN_CONSENT.test(refusal.code)
+    ? 'admin_consent_required'
+    : ERROR_OF[refusal.class];
 }
 
 /** What the owner of the connection, or of the gateway, is told. */

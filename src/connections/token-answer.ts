@@ -42,7 +42,7 @@ export type Judged =
 
 const TEN_YEARS_S = 315_360_000;
 
-/** Reads JSON or a form, whatever the label says: GitHub labels forms correctly, others label JSON as text. */
+/** Reads JSON or a form, whatever the label says: some label JSON as text. */
 export function parseBody(raw: Pick<RawAnswer, 'body' | 'contentType'>): Record<string, unknown> | undefined {
   const text = raw.body.trim();
   if (text.startsWith('{')) {

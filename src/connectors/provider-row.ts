@@ -103,6 +103,8 @@ const errorRule = strict({
   /** Stands somewhere in the description, whatever the case. */
   words: z.string().min(4).max(128).optional(),
   status: z.int().min(200).max(599).optional(),
+  /** Only an administrator of the service can lift it. */
+  admin: z.boolean().default(false),
 }).refine((rule) => rule.code !== undefined || rule.words !== undefined, 'needs code or words');
 
 const revocation = z.discriminatedUnion('kind', [

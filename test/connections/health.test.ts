@@ -165,8 +165,9 @@ it('tells a refusal that an administrator has to lift from one that the person c
   expect(toldOf({ class: 'grant_dead', code: 'invalid_grant' })).toBe('grant_dead');
   const raw = { status: 400, contentType: 'application/json', body: '{}', retryAfterMs: null, sentAt: 0 };
   const description = 'AADSTS65001: The user or administrator has not consented to use the application';
-  const entra = classify(raw, { kind: 'refusal', code: 'invalid_grant', description });
-  expect(toldOf(entra)).toBe('admin_consent_required');
+  const rules = [{ class: 'interaction', words: 'aadsts65001:', admin: true } as const];
+  const ruled = classify(raw, { kind: 'refusal', code: 'invalid_grant', description }, rules);
+  expect(toldOf(ruled)).toBe('admin_consent_required');
 });
 
 describe('a look at health', () => {
