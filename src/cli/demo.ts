@@ -86,7 +86,7 @@ function introduction(server: RunningServer, practice: TestServer): string[] {
     '2. Add the connector to an MCP client:',
     `     ${mcpUrl}`,
     '',
-    `     claude mcp add --transport http practice ${mcpUrl}`,
+    `     claude mcp add --transport http practice ${mcpUrl} && claude mcp login practice`,
     `     codex mcp add practice --url ${mcpUrl}`,
     `     code --add-mcp '${JSON.stringify({ name: 'practice', type: 'http', url: mcpUrl })}'`,
     `     ${JSON.stringify({ mcpServers: { practice: { url: mcpUrl } } })}`,
