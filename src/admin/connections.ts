@@ -69,14 +69,14 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
       async run({ caller, at, body }) {
         const { principal } = caller;
         const connector = visibleConnector(connectors, principal, at['connector'] ?? '');
-        if (connector.oauth === null) {
+        if (connector.connection === null) {
           throw fail('invalid_request', {
-            message: `${connector.name} does not sign in by OAuth: there is nothing to connect.`,
+            message: `${connector.name} needs no connection: there is nothing to connect.`,
             hint: 'Its credential belongs in the connector document.',
           });
         }
         if (principal.user === null) throw fail('person_required');
-        if (connector.oauth.owner === 'tenant' && principal.role !== 'owner') {
+        if (connector.connection.owner === 'tenant' && principal.role !== 'owner') {
           throw fail('forbidden', { message: `The connection of ${connector.name} is shared by the tenant.` });
         }
         const link = await connections.connectUrl(connector, principal, { flow: newId<FlowId>('flw'), ...body });

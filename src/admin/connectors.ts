@@ -88,7 +88,7 @@ export function connectorRoutes(deps: {
       id: connector.id,
       ...document,
       ...base,
-      callbackUrl: connector.oauth === null ? null : await callbackUrl(connector),
+      callbackUrl: connector.connection?.how !== 'consent' ? null : await callbackUrl(connector),
       missing: await connectors.missing(connector),
       ...health,
       createdAt: rfc3339(connector.createdAt),

@@ -50,7 +50,7 @@ export function createShowHealth(deps: {
       // What failed may name addresses, which members do not see.
       const check = kept === null || viewer.role === 'owner' ? kept : { ...kept, error: null };
       const seen = connections.get(connector.id);
-      const oauth = connector.oauth !== null;
+      const oauth = connector.connection !== null;
       const { active } = connector.document;
       const { health, reason, nextStep } = connectorHealth({ active, oauth, check, connections: seen?.all ?? [] });
       // One line for each kind of warning: a thousand people may have the same one.

@@ -15,6 +15,9 @@ import type { Web } from '../web/web.ts';
 import { createConnectStore, type Registration, type Ticket } from './connect-store.ts';
 import { createConnect, type Connect } from './connect.ts';
 import type { Connection, Owner } from './connection.ts';
+import type { Entered } from './entered.ts';
+import type { Mint } from './mint.ts';
+import { withRollOver } from './client-secrets.ts';
 import { createCredentialSource, type CredentialSource } from './credential-source.ts';
 import { createDoctor, type Doctor } from './diagnosis.ts';
 import { createDiscovery } from './discovery.ts';
@@ -39,6 +42,7 @@ import { createSpool } from './spool.ts';
 import { createConnectionStore } from './store.ts';
 import { createSweep } from './sweep.ts';
 import { createTokenEndpoint } from './token-request.ts';
+import { createWithoutConsent } from './without-consent.ts';
 import { viewOf, type ConnectionView } from './view.ts';
 
 export type { ConnectionView } from './view.ts';
@@ -100,6 +104,8 @@ export type Flows = {
   connect: Connect;
   registrations: Registrations;
   store: ReturnType<typeof createConnectStore>;
+  entered: Entered;
+  mint: Mint;
 };
 
 const TOPIC = 'connections';
@@ -111,7 +117,7 @@ export function createConnections(options: {
   clock: Clock;
   log: Log;
   audit: Pick<Audit, 'record'>;
-  connectors: Pick<Connectors, 'find' | 'list' | 'all' | 'byId' | 'clientSecret' | 'staticCredential' | 'onChanged'>;
+  connectors: Pick<Connectors, 'find' | 'list' | 'all' | 'byId' | 'clientSecrets' | 'secretAt' | 'staticCredential' | 'onChanged'>;
   identity: Pick<Identity, 'session' | 'onUserChanged'> & { users: Pick<Identity['users'], 'find'> };
   /** Where the connect and connections pages are mounted. */
   web: Web;
@@ -124,6 +130,8 @@ export function createConnections(options: {
   spoolDir?: string | undefined;
   /** See `createRefresh`; makes attempts that a crash left open on Postgres recoverable at once. */
   instance?: string | undefined;
+  /** Whether this database is the one that renews tokens, see `src/database/epoch.ts`. */
+  epoch?: { doubt(): unknown; number(): number } | undefined;
   /** For drills: called at each named step of a refresh. */
   onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
 }): Connections {
@@ -133,7 +141,7 @@ export function createConnections(options: {
   const connectStore = createConnectStore(database);
   const sealing = createSealing(vault);
   const watch = createEndpointWatch({ clock, log });
-  const tokens = createTokenEndpoint({ egress, clock, onAnswer: (answer) => watch.saw(answer) });
+  const tokens = withRollOver(createTokenEndpoint({ egress, clock, onAnswer: (answer) => watch.saw(answer) }), { log });
   const health = createHealthView({ store: createHealthStore(database), watch, clock });
   const discovery = createDiscovery({ egress, clock });
   const live = createLive({ clock });
@@ -149,7 +157,7 @@ export function createConnections(options: {
     clock,
     log,
     publicUrl,
-    clientSecret: async (connector) => await connectors.clientSecret(connector),
+    clientSecrets: async (connector) => await connectors.clientSecrets(connector),
     clientMetadataUrl: options.clientMetadataUrl,
     async onGone(registration, why) {
       const { message, hint } = fail(why);
@@ -203,10 +211,42 @@ export function createConnections(options: {
     log,
     exclusive,
     instance: options.instance,
+    epoch: options.epoch,
     connectorById,
     onChanged: announce,
     onDead: async (row, refusal) => await needsOwner(row, refusal.code),
     onStep: options.onStep,
+  });
+  async function connected(row: Connection, user: UserId | null, flow: FlowId | null): Promise<void> {
+    await audit.record({
+      tenant: row.tenant,
+      action: 'connection.connected',
+      actor: user === null ? 'gateway' : `user:${user}`,
+      object: `connection:${row.id}`,
+      outcome: 'success',
+      flow,
+      detail: { connector: row.connector, generation: row.generation, scopes: row.scopesGranted },
+    });
+    await announce(row);
+  }
+  const ways = createWithoutConsent({
+    store,
+    sealing,
+    tokens,
+    egress,
+    discovery,
+    refresh,
+    connectors,
+    users: options.identity.users,
+    clock,
+    log,
+    exclusive,
+    instance: options.instance,
+    connectorById,
+    credential: (connector, principal) => source.credential(connector, principal),
+    onChanged: announce,
+    onConnected: connected,
+    onDead: async (row, code) => await needsOwner(row, code),
   });
   const settle = createSettle({
     store: connectStore,
@@ -220,18 +260,7 @@ export function createConnections(options: {
     log,
     connectorById,
     onReplaced: async (former) => await revoke.replaced(former),
-    async onConnected(row, user, flow) {
-      await audit.record({
-        tenant: row.tenant,
-        action: 'connection.connected',
-        actor: `user:${user}`,
-        object: `connection:${row.id}`,
-        outcome: 'success',
-        flow,
-        detail: { connector: row.connector, generation: row.generation, scopes: row.scopesGranted },
-      });
-      await announce(row);
-    },
+    onConnected: connected,
   });
   const connect = createConnect({
     store: connectStore,
@@ -245,15 +274,17 @@ export function createConnections(options: {
     log,
     connectorById,
   });
-  const source = createCredentialSource({
+  const source: CredentialSource = createCredentialSource({
     store,
     live,
-    refresh,
+    refresh: ways.renewal,
     sealing,
     discovery,
     clock,
     log,
     staticCredential: (connector) => connectors.staticCredential(connector),
+    reserve: async (connector, owner) => await ways.mint.reserve(connector, owner),
+    standing: (connector, tokens) => ways.standing(connector, tokens),
     onReleased: async (row, principal) =>
       await audit.record({
         tenant: row.tenant,
@@ -310,7 +341,7 @@ export function createConnections(options: {
   const sweep = createSweep({
     store,
     live,
-    refresh,
+    refresh: ways.renewal,
     revoke,
     care: [keepAlive, notices],
     recoverSpooled: async () => await persist.recoverSpooled(),
@@ -323,7 +354,7 @@ export function createConnections(options: {
   const ends = [
     database.subscribe(TOPIC, (key) => {
       live.drop(key);
-      refresh.wake();
+      ways.renewal.wake();
     }),
     connectors.onChanged((id, connector) => {
       // Its settings decide when and how its credentials are renewed.
@@ -382,6 +413,8 @@ export function createConnections(options: {
     ...source,
     async connectUrl(connector, principal, { scopes = [], flow, returnTo = null }) {
       if (principal.user === null) throw fail('connection_required');
+      const first = await ways.lacking(connector, principal);
+      if (first !== undefined) connector = first;
       if (returnTo !== null && ownPath(returnTo) === undefined) {
         throw fail('invalid_request', { message: 'The place to return to is not a path of this gateway.' });
       }
@@ -451,9 +484,13 @@ export function createConnections(options: {
     },
     onChanged: (listener) => database.subscribe(TOPIC, listener),
     async connectStep({ connector, user, flow, returnTo }) {
-      const { oauth } = connector;
-      if (oauth === null || (oauth.registration === 'static' && oauth.clientId === null)) return null;
-      if (oauth.owner === 'tenant') {
+      const { oauth, connection } = connector;
+      if (connection === null || (oauth?.registration === 'static' && oauth.clientId === null)) return null;
+      if (connection.how === 'minted' && connection.asks.length === 0) {
+        // The gateway gets its token by itself, unless it exchanges one that this person has yet to bring.
+        if ((await ways.lacking(connector, { tenant: connector.tenant, user })) === undefined) return null;
+      }
+      if (connection.owner === 'tenant') {
         const person = await options.identity.users.find(connector.tenant, user);
         if (person?.role !== 'owner') return null;
       }
@@ -467,11 +504,11 @@ export function createConnections(options: {
     idle: async () => await sweep.idle(),
     async stop() {
       persist.stop();
-      await Promise.all([sweep.stop(), refresh.stop(), connect.settled()]);
+      await Promise.all([sweep.stop(), ways.renewal.stop(), connect.settled()]);
       for (const end of ends) end();
     },
   };
-  const flows: Flows = { connect, registrations, store: connectStore };
+  const flows: Flows = { connect, registrations, store: connectStore, entered: ways.entered, mint: ways.mint };
   mountConnections({
     web: options.web,
     identity: options.identity,

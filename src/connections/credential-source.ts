@@ -6,7 +6,7 @@ import type { ConnectionId } from '../ids.ts';
 import type { Principal } from '../identity/principal.ts';
 import type { Log } from '../log.ts';
 import { parseChallenge, unionScopes } from './challenge.ts';
-import type { Connection, LastError, Owner } from './connection.ts';
+import type { Connection, LastError, Owner, Tokens } from './connection.ts';
 import type { Discovery } from './discovery.ts';
 import { liveKey, ownerFor, type Live, type LiveCredentials } from './live.ts';
 import type { Refresh, Renewal } from './refresh.ts';
@@ -62,6 +62,10 @@ export function createCredentialSource(options: {
   clock: Clock;
   log: Log;
   staticCredential: (connector: Connector) => Promise<Credential | null>;
+  /** The row for a first token, where the gateway gets it by itself; undefined where a person is needed. */
+  reserve: (connector: Connector, owner: Owner) => Promise<Connection | undefined>;
+  /** Whether what is sealed still serves the connector as it is now. */
+  standing: (connector: Connector, tokens: Tokens) => 'good' | 'mint' | 'reconnect';
   /** Durable when it resolves; called before a credential leaves the store for the first time in this process. */
   onReleased: (row: Connection, principal: Principal) => Promise<void>;
   /** The service wants permissions that the grant does not have. `exhausted`: all of them were asked for before. */
@@ -108,12 +112,24 @@ export function createCredentialSource(options: {
   async function slow(connector: Connector, owner: Owner, principal: Principal): Promise<CredentialAnswer> {
     const readAt = live.version();
     const row = await store.findOwned(connector.tenant, connector.id, owner);
-    if (row === undefined || row.status === 'pending' || row.status === 'revoked') {
-      return refuse(connector, 'connection_required');
+    if (row === undefined || row.status === 'pending') {
+      const reserved = await options.reserve(connector, owner);
+      if (reserved === undefined) return refuse(connector, 'connection_required');
+      return await renewed(connector, principal, reserved, undefined, 'expired');
     }
+    if (row.status === 'revoked') return refuse(connector, 'connection_required');
     if (row.status === 'needs_reconnect' || row.status === 'quarantined') return refuse(connector, 'needs_reconnect');
+    const tokens = await sealing.openTokens(row);
+    const standing = options.standing(connector, tokens);
+    if (standing === 'reconnect') {
+      const { message, hint } = fail('entered_elsewhere');
+      const lastError = { code: 'entered_elsewhere', message, hint };
+      await store.change(row, { status: 'needs_reconnect', lastError, nextRefreshAt: null }, clock.now());
+      return refuse(connector, 'needs_reconnect');
+    }
+    if (standing === 'mint') return await renewed(connector, principal, row, undefined, 'expired');
     await release(row, principal);
-    const entry = live.put(row, await sealing.openTokens(row), connector, readAt);
+    const entry = live.put(row, tokens, connector, readAt);
     entry.usedAt = clock.now();
     if (clock.now() < entry.usableUntil) {
       ahead(entry, connector, owner);
@@ -126,10 +142,10 @@ export function createCredentialSource(options: {
     connector: Connector,
     principal: Principal,
     row: Connection,
-    entry: Live,
+    entry: Live | undefined,
     reason: 'expired' | 'rejected',
   ): Promise<CredentialAnswer> {
-    const behaviour = connector.oauth?.refreshToken.fallbackBehavior ?? 'queue';
+    const behaviour = connector.connection?.refreshToken.fallbackBehavior ?? 'queue';
     const work = refresh.renew(row, reason);
     if (behaviour === 'fail' && reason === 'expired') {
       work.catch(() => undefined);
@@ -178,21 +194,21 @@ export function createCredentialSource(options: {
   function postponed(
     connector: Connector,
     row: Connection,
-    entry: Live,
+    entry: Live | undefined,
     reason: 'expired' | 'rejected',
     { retryAfterMs, told }: Extract<Renewal, { kind: 'postponed' }>,
   ): CredentialAnswer {
     const forOperators = told != null && FOR_OPERATORS.has(told.code) ? { told } : {};
     const expiredFor = clock.now() - (row.expiresAt ?? 0);
-    const allowed = connector.oauth?.refreshToken.fallbackBehavior === 'use-expired' && reason === 'expired';
-    if (!allowed || expiredFor >= USE_EXPIRED_MS) return refuse(connector, 'temporarily_unavailable', { retryAfterMs, ...forOperators });
+    const allowed = connector.connection?.refreshToken.fallbackBehavior === 'use-expired' && reason === 'expired';
+    if (entry === undefined || !allowed || expiredFor >= USE_EXPIRED_MS) return refuse(connector, 'temporarily_unavailable', { retryAfterMs, ...forOperators });
     log.warn({ connection: row.id, expiredForMs: expiredFor }, 'an expired token is used, as the connector allows');
     return entry.credential;
   }
 
   return {
     credential(connector, principal) {
-      if (connector.oauth === null) return options.staticCredential(connector);
+      if (connector.connection === null) return options.staticCredential(connector);
       const owner = ownerFor(connector, principal);
       if (owner === undefined) return refuse(connector, 'connection_required');
       const entry = live.get(liveKey(connector.tenant, connector.id, owner));
@@ -205,7 +221,7 @@ export function createCredentialSource(options: {
 
     async rejected(connector, principal, credential, { status, wwwAuthenticate, again }) {
       const owner = ownerFor(connector, principal);
-      if (connector.oauth === null || owner === undefined) return credential;
+      if (connector.connection === null || owner === undefined) return credential;
       const challenge = parseChallenge(wwwAuthenticate);
       discovery.learn(connector, challenge);
       const row = await store.findOwned(connector.tenant, connector.id, owner);

@@ -24,7 +24,7 @@ export function createHealthView(deps: { store: HealthStore; watch: Pick<Endpoin
     connectors: readonly Connector[],
     viewer: Pick<Principal, 'tenant' | 'user' | 'role'>,
   ): Promise<Map<string, ConnectionsHealth>> => {
-    const ids = connectors.filter(({ oauth }) => oauth !== null).map(({ id }) => id);
+    const ids = connectors.filter(({ connection }) => connection !== null).map(({ id }) => id);
     const owner = viewer.role === 'owner' ? null : (viewer.user ?? '');
     const byConnector = Map.groupBy(await store.rows(viewer.tenant, ids, { owner }), ({ connector }) => connector);
     const now = clock.now();

@@ -22,7 +22,7 @@ export function connectPage(state: {
 }): Page {
   const { connector, scopes, connected } = state;
   const { title } = connector.document;
-  const shared = connector.oauth?.owner === 'tenant';
+  const shared = connector.connection?.owner === 'tenant';
   const again = connected !== undefined && connected.status !== 'revoked' && connected.status !== 'pending';
   return {
     title: `Connect ${title}`,
@@ -230,7 +230,7 @@ export function connectionsPage(state: {
 }
 
 function connectionSection({ connector, connection, url, mayConnect, csrf }: ConnectionRow): Html {
-  const status = connector.oauth === null ? 'not_needed' : (connection?.status ?? 'none');
+  const status = connector.connection === null ? 'not_needed' : (connection?.status ?? 'none');
   const there = isLinked(connection);
   const { active } = connector.document;
   const href = `/connect/${connector.tenant}/${connector.name}`;
@@ -276,7 +276,7 @@ function connectionSection({ connector, connection, url, mayConnect, csrf }: Con
       <dd><code>${url}</code></dd>
     </dl>
     ${
-      connector.oauth === null
+      connector.connection === null
         ? ''
         : mayConnect
           ? html`<div class="actions">

@@ -46,7 +46,8 @@ export function createRegistrations(options: {
   clock: Clock;
   log: Log;
   publicUrl: string;
-  clientSecret: (connector: Connector) => Promise<Secret | undefined>;
+  /** In order, while one is rolled over. */
+  clientSecrets: (connector: Connector) => Promise<Secret[]>;
   /** Called once for a registration that its issuer has forgotten, or whose client id was replaced. */
   onGone: (registration: Registration, why: 'client_vanished' | 'client_changed') => Promise<void>;
   /** Replaces the address of the client-id metadata document, for an operator who hosts it elsewhere. */
@@ -275,7 +276,8 @@ export function createRegistrations(options: {
     async identity(registration, connector) {
       if (registration.kind !== 'static') return await dynamicIdentity(registration);
       const { clientId, authMethod } = registration;
-      return { clientId, authMethod, secret: await options.clientSecret(connector) };
+      const [secret, ...otherSecrets] = await options.clientSecrets(connector);
+      return { clientId, authMethod, secret, otherSecrets };
     },
     callbackUrl,
     async document(id) {

@@ -14,6 +14,8 @@ import type { Web } from '../web/web.ts';
 import type { Connections, Flows } from './connections.ts';
 import type { Ticket } from './connect-store.ts';
 import type { Tried } from './discovery.ts';
+import type { EntryState } from './entry-page.ts';
+import { createEntry } from './entry-routes.ts';
 import { ownerFor } from './live.ts';
 import {
   connectionsPage,
@@ -30,7 +32,15 @@ import {
 const BROWSER_COOKIE = 'valetkey_connect';
 const BROWSER_SECONDS = 3_600;
 
-const beginForm = z.object({ csrf: z.string().max(100).optional(), ticket: z.string().max(100).optional() });
+const entered = z.string().max(8_192).optional();
+const beginForm = z.object({
+  csrf: z.string().max(100).optional(),
+  ticket: z.string().max(100).optional(),
+  token: entered,
+  value: entered,
+  username: entered,
+  password: entered,
+});
 const bareForm = z.object({ csrf: z.string().max(100).optional() });
 
 export function mountConnections(options: {
@@ -49,6 +59,7 @@ export function mountConnections(options: {
 }): void {
   const { identity, connectors, connections, clock, log, publicUrl } = options;
   const { connect, registrations, store } = options.flows;
+  const entry = createEntry(options.flows);
   const { app } = options.web;
   const cookies = createCookieJar(publicUrl);
 
@@ -90,8 +101,8 @@ export function mountConnections(options: {
     const person = { tenant: user.tenant, user: user.id, email: user.email, role: user.role };
     if (connector === undefined || !mayUse(connector, person)) throw fail('not_found');
     if (!connector.document.active) throw fail('connector_inactive');
-    if (connector.oauth === null) throw fail('connect_not_applicable');
-    if (connector.oauth.owner === 'tenant' && user.role !== 'owner') throw fail('connect_owner_required');
+    if (connector.connection === null) throw fail('connect_not_applicable');
+    if (connector.connection.owner === 'tenant' && user.role !== 'owner') throw fail('connect_owner_required');
     return connector;
   }
 
@@ -107,6 +118,22 @@ export function mountConnections(options: {
     if (ticket.user !== user.id) throw fail('connect_wrong_user', { flow: ticket.flow });
     if (ticket.usedAt !== null || ticket.expiresAt <= clock.now()) throw fail('ticket_invalid', { flow: ticket.flow });
     return ticket;
+  }
+
+  async function entryState(
+    connector: Connector,
+    { user, csrfSecret }: SignedIn,
+    token: string | undefined,
+    ticket: Ticket | undefined,
+  ): Promise<EntryState> {
+    return {
+      connector,
+      user,
+      connected: await connections.of(connector, { tenant: user.tenant, user: user.id }),
+      csrf: csrfToken(csrfSecret, transactionOf(connector)),
+      ticket: token,
+      returnTo: ticket?.returnTo ?? null,
+    };
   }
 
   const transactionOf = (connector: Connector): string => `connect ${connector.tenant}/${connector.id}`;
@@ -165,6 +192,9 @@ export function mountConnections(options: {
       ticket = await ticketOf(token, connector, signedIn);
       const owner = ownerFor(connector, { tenant: signedIn.user.tenant, user: signedIn.user.id });
       if (owner === undefined) throw fail('not_found');
+      if (connector.connection?.how !== 'consent') {
+        return await entry.page(await entryState(connector, signedIn, token, ticket));
+      }
       const { found, scopes } = await connect.preview(connector, ticket?.scopes ?? [], owner);
       const isStatic = connector.oauth?.clientId != null;
       return await pageResponse(
@@ -198,6 +228,14 @@ export function mountConnections(options: {
       const { user } = signedIn;
       const owner = ownerFor(connector, { tenant: user.tenant, user: user.id });
       if (owner === undefined) throw fail('not_found');
+      if (connector.connection?.how !== 'consent') {
+        const state = await entryState(connector, signedIn, form.ticket, ticket);
+        const { csrf: _, ticket: __, ...values } = form;
+        const given = Object.entries(values).filter((pair): pair is [string, string] => pair[1] !== undefined);
+        return await entry.begin(state, signedIn, ticket, Object.fromEntries(given), async () => {
+          if (ticket !== undefined) await store.useTicket(ticket, clock.now());
+        });
+      }
       const held = cookies.read(context.req.header('cookie'), BROWSER_COOKIE);
       const browser = held !== undefined && /^[\w-]{43}$/.test(held) ? held : newToken();
       const { url } = await connect.begin({
@@ -242,14 +280,14 @@ export function mountConnections(options: {
         .filter((connector) => mayUse(connector, person))
         .map(async (connector) => {
           const connection =
-            connector.oauth === null
+            connector.connection === null
               ? undefined
               : await connections.of(connector, { tenant: user.tenant, user: user.id });
           return {
             connector,
             connection,
             url: `${publicUrl}/mcp/${connector.tenant}/${connector.name}`,
-            mayConnect: connector.oauth?.owner !== 'tenant' || user.role === 'owner',
+            mayConnect: connector.connection?.owner !== 'tenant' || user.role === 'owner',
             csrf: csrfToken(csrfSecret, `disconnect ${connection?.id ?? ''}`),
           };
         }),

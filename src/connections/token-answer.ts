@@ -269,7 +269,8 @@ export function claimsOf(token: string): Record<string, unknown> | undefined {
   }
 }
 
-function expiryOfJwt(token: string): number | null {
+/** Milliseconds since 1970; null for anything but a JWT with a likely `exp`. */
+export function expiryOfJwt(token: string): number | null {
   const exp = claimsOf(token)?.['exp'];
   return typeof exp === 'number' && exp > 1_000_000_000 && exp < 100_000_000_000 ? exp * 1_000 : null;
 }

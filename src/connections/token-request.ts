@@ -16,7 +16,14 @@ import type { RequestForm } from './rules.ts';
 import type { RawAnswer } from './token-answer.ts';
 
 /** Who we are at a token endpoint: exactly one method per request, never probed (a failed try may burn a code). */
-export type ClientIdentity = { clientId: string; authMethod: string; secret: Secret | undefined };
+export type ClientIdentity = {
+  /** Empty: the request is from nobody in particular (RFC 7523 §3.1, RFC 8693 §2.1). */
+  clientId: string;
+  authMethod: string;
+  secret: Secret | undefined;
+  /** The next ones to try while a secret is rolled over. */
+  otherSecrets?: readonly Secret[];
+};
 
 export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'none'] as const;
 
@@ -101,8 +108,9 @@ export function createTokenEndpoint(options: {
       const { grant_type: grantType = '', ...rest } = parameters;
       const captured = capture(timeoutMs, form);
       const server = { issuer, token_endpoint: endpoint };
-      const identity = { client_id: client.clientId };
-      const proof = authentication(client, form);
+      // The library wants a name; without one of ours, nothing of it is sent.
+      const identity = { client_id: client.clientId || 'nobody' };
+      const proof = client.clientId === '' ? () => undefined : authentication(client, form);
       await genericTokenEndpointRequest(server, identity, proof, grantType, rest, captured.options);
       const raw = captured.answer();
       options.onAnswer?.({ endpoint, clientId: client.clientId, raw, date: captured.date() });

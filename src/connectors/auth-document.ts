@@ -155,7 +155,7 @@ export const authSchema = z
       const places = [auth.header, auth.query, auth.cookie].filter((place) => place !== undefined);
       if (places.length > 1) context.addIssue('takes one of header, query and cookie');
     }
-    if ('labels' in auth && auth.owner === 'user') {
+    if (auth.type !== 'none' && auth.type !== 'headers' && auth.type !== 'oauth2' && auth.owner === 'user') {
       for (const name of ['token', 'value', 'username', 'password'] as const) {
         if ((auth as Record<string, unknown>)[name] === undefined) continue;
         const message = 'must be left out with owner user: each person enters one';

@@ -68,9 +68,10 @@ export const flowFields = {
 
 /** Where a person may enter the credential. */
 export const enteredFields = {
-  owner: z.enum(['user', 'tenant']).default('tenant'),
-  labels: z.partialRecord(z.enum(['token', 'value', 'username', 'password']), text(100)).default({}),
-  guide: text(2_000).default(''),
+  /** `tenant` when left out. */
+  owner: z.enum(['user', 'tenant']).optional(),
+  labels: z.partialRecord(z.enum(['token', 'value', 'username', 'password']), text(100)).optional(),
+  guide: text(2_000).optional(),
 };
 
 export const loginFields = {

@@ -40,18 +40,19 @@ export function connectionSettings(auth: Auth): ConnectionSettings | null {
     return { how, owner: auth.owner, asks: [], guide: '', refreshToken: auth.refreshToken };
   }
   if (auth.type === 'none' || auth.type === 'headers') return null;
-  if (auth.owner === 'tenant' && auth.type !== 'login') return null;
-  const names = auth.owner === 'tenant' ? [] : namesOf(auth.type);
+  const owner = auth.owner ?? 'tenant';
+  if (owner === 'tenant' && auth.type !== 'login') return null;
+  const names = owner === 'tenant' ? [] : namesOf(auth.type);
   const asks = names.map((name) => ({
     name,
-    label: auth.labels[name] ?? LABELS[name],
+    label: auth.labels?.[name] ?? LABELS[name],
     secret: name !== 'username',
   }));
   return {
     how: auth.type === 'login' ? 'minted' : 'entered',
-    owner: auth.owner,
+    owner,
     asks,
-    guide: auth.guide,
+    guide: auth.guide ?? '',
     refreshToken: auth.type === 'login' ? auth.refreshToken : PLAIN_REFRESH,
   };
 }

@@ -80,9 +80,10 @@ export type Assertion = {
 
 /** Where each person may enter a credential of their own. */
 type Entered = {
-  owner: 'user' | 'tenant';
-  labels: { token?: string; value?: string; username?: string; password?: string };
-  guide: string;
+  /** `tenant` when left out. */
+  owner?: 'user' | 'tenant' | undefined;
+  labels?: { token?: string; value?: string; username?: string; password?: string } | undefined;
+  guide?: string | undefined;
 };
 
 /** A login endpoint that answers with a token. Paths are members of its answer, from the outside in: `data.token`. */

@@ -143,6 +143,8 @@ export class Call extends Inbound implements ReplySink {
       body: this.#rename === undefined ? this.#body : withText(this.#envelope.text, ['params', 'name'], this.#rename),
       opening: this.#envelope.method === 'initialize' && this.#envelope.era === 'legacy',
       stream: this.#endless,
+      modern: this.#envelope.era === 'modern',
+      principal: this.principal,
     };
     this.#sentAt = this.doors.clock.monotonic();
     this.quiet = 0;
@@ -245,7 +247,7 @@ export class Call extends Inbound implements ReplySink {
 
   #rejected(status: 401 | 403, headers: IncomingHttpHeaders): void {
     const credential = this.#credential;
-    if (credential === null || this.connector.oauth === null) return this.#prompt(null);
+    if (credential === null || this.connector.connection === null) return this.#prompt(null);
     const again = this.#retried;
     this.#retried = true;
     const challenge = headerText(headers, 'www-authenticate');

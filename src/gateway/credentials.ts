@@ -61,7 +61,7 @@ export function createCredentials(
     get(connector, principal) {
       const { type } = connector.document.auth;
       if (type === 'none') return null;
-      if (type === 'oauth2') return connections.credential(connector, principal);
+      if (connector.connection !== null) return connections.credential(connector, principal);
       const held = statics.get(connector.id);
       if (held !== undefined && held.connector === connector) return held.credential;
       return connectors.staticCredential(connector).then((credential) => {

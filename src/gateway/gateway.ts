@@ -17,6 +17,7 @@ import type { Web } from '../web/web.ts';
 import { Call } from './call.ts';
 import { createPrompts } from './connect-prompt.ts';
 import { createCredentials, isCredentialRefusal, type ConnectionSource } from './credentials.ts';
+import { createEraBridge } from './era-bridge.ts';
 import type { Doors, Inbound } from './inbound.ts';
 import type { ListSeen } from './lists.ts';
 import { Output } from './output.ts';
@@ -62,7 +63,8 @@ export function createGateway(options: {
   const { connectors, connections, clock, log, protectedResource } = options;
   const { origins } = protectedResource;
   const kind = createMcpKind({ egress: options.egress, clock });
-  const renewal = createRenewal({ kind });
+  const bridge = createEraBridge({ kind, clock });
+  const renewal = createRenewal({ kind: bridge });
   const rate = createRate();
   const traffic = createTraffic({ store: createStore(options.database), clock, log });
   const open = new Set<Inbound>();
@@ -72,7 +74,7 @@ export function createGateway(options: {
     connectors,
     connections,
     credentials: createCredentials(connectors, connections),
-    kind,
+    kind: bridge,
     sessions: createSessions(options.vault),
     renewal,
     listSeen: recordLists(connectors, clock, log),
@@ -172,6 +174,7 @@ export function createGateway(options: {
       stopWatch();
       stopSweep();
       stopListening();
+      bridge.close();
       kind.close();
       await traffic.stop();
     },
@@ -187,8 +190,7 @@ const LIST_KEPT_MS = 60_000;
 function recordLists(connectors: Pick<Connectors, 'catalogue'>, clock: Clock, log: Log): ListSeen {
   const recorded = new Map<string, number>();
   return (connector, principal, credential, tools) => {
-    const { auth } = connector.document;
-    const shared = auth.type !== 'oauth2' || auth.owner === 'tenant';
+    const shared = connector.connection?.owner !== 'user';
     const audience = credential === null ? 'anonymous' : shared ? 'tenant' : (principal.user ?? 'tenant');
     const key = `${connector.id}\n${connector.revision}\n${audience}`;
     const now = clock.now();

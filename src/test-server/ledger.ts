@@ -44,6 +44,16 @@ type LedgerEntry =
       answer: Answer;
     }
   | {
+      /** Client credentials, token exchange, JWT bearer. */
+      type: 'direct_grant';
+      clientId: string;
+      subject: string | null;
+      grant: string | null;
+      grantType: string;
+      audience: string | null;
+      outcome: string;
+    }
+  | {
       type: 'refresh';
       clientId: string;
       subject: string | null;

@@ -1,3 +1,4 @@
+import { DIRECT_GRANTS } from './direct-grants.ts';
 import { Refusal, sendJson, type Route } from './http.ts';
 import { AUTH_METHODS } from './clients.ts';
 import type { Policy } from './options.ts';
@@ -34,7 +35,7 @@ export function metadataRoutes(options: {
         scopes_supported: options.scopes,
         response_types_supported: ['code'],
         response_modes_supported: ['query'],
-        grant_types_supported: ['authorization_code', 'refresh_token'],
+        grant_types_supported: ['authorization_code', 'refresh_token', ...DIRECT_GRANTS],
         token_endpoint_auth_methods_supported: AUTH_METHODS,
         code_challenge_methods_supported: ['S256'],
         authorization_response_iss_parameter_supported: true,

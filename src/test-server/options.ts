@@ -52,7 +52,7 @@ const optionsSchema = z.strictObject({
   users: z
     .array(
       z.strictObject({
-        username: z.string().regex(/^[a-z0-9._-]{1,40}$/i),
+        username: z.string().regex(/^[a-z0-9._@-]{1,40}$/i),
         password: z.string().min(1).default('practice'),
         name: z.string().optional(),
       }),
@@ -64,6 +64,8 @@ const optionsSchema = z.strictObject({
     ]),
   /** Mode `oauth`: the application registered in advance; drawn at random when left out. */
   client: z.strictObject({ clientId: z.string().min(1), clientSecret: z.string().min(1) }).optional(),
+  /** PEM public key of who may sign assertions (RFC 7523); none are taken without it. */
+  assertionKey: z.string().optional(),
   /** Named in the 401 challenge and granted when a client asks for no scope. */
   defaultScopes: z.array(z.enum(SCOPES)).default([...SCOPES]),
   /** Approves every authorization request without a page, as `login_hint` or else the first user. */

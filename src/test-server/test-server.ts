@@ -14,6 +14,7 @@ import { createCallers } from './caller.ts';
 import { createClients, type ClientApplication } from './clients.ts';
 import { controlRoutes, createControl, type Control } from './control.ts';
 import { describeTestServer, type Credentials } from './describe.ts';
+import { createDirectGrants } from './direct-grants.ts';
 import { createFaults } from './faults.ts';
 import { createGrants, type Grant } from './grants.ts';
 import { createRouter, Refusal, sendJson, type Exchange, type Route } from './http.ts';
@@ -164,6 +165,14 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
           clock,
           clients,
           grants,
+          direct: createDirectGrants({
+            clock,
+            grants,
+            scopes: SCOPES,
+            assertionKey: settings.assertionKey,
+            audiences: [base, `${base}/auth/token`],
+            isUser: (username) => accounts.get(username) !== undefined,
+          }),
           ledger,
           faults,
           policyFor,

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../clock.ts';
 import type { ClientApplication, Clients } from './clients.ts';
+import { CLIENT_CREDENTIALS, DIRECT_GRANTS, type DirectGrants } from './direct-grants.ts';
 import { answerOf, sendFaulty, type Faults } from './faults.ts';
 import type { Grant, Grants, Redeemed, Refreshed, TokenAnswer } from './grants.ts';
 import { oauthRefusal, Refusal, required, send, sendJson, type Exchange, type Route } from './http.ts';
@@ -14,6 +15,7 @@ export type TokenOptions = {
   clock: Clock;
   clients: Clients;
   grants: Grants;
+  direct: DirectGrants;
   ledger: Ledger;
   faults: Faults;
   policyFor: (client: ClientApplication) => Policy;
@@ -74,7 +76,7 @@ export function tokenRoutes(options: TokenOptions): Route[] {
         return sendFaulty(res, fault, () => sendOutcome(res, outcome, policy));
       }
       if (grantType === 'refresh_token') recordNotProcessed(ledger, call);
-      else recordExchange(call, form.get('code') ?? '', 'not_processed', null);
+      else if (!DIRECT_GRANTS.includes(grantType)) recordExchange(call, form.get('code') ?? '', 'not_processed', null);
       sendFaulty(res, fault, () => {
         const headers = { 'retry-after': String(Math.ceil(busyMs / 1_000)) };
         sendJson(res, 429, { error: 'too_many_requests' }, headers);
@@ -108,6 +110,11 @@ export function tokenRoutes(options: TokenOptions): Route[] {
     call: RefreshCall,
   ): Outcome {
     try {
+      // RFC 7523 §3.1: who brings an assertion need not be a client.
+      const anonymous =
+        DIRECT_GRANTS.includes(grantType) && req.headers.authorization === undefined && !form.has('client_id');
+      if (anonymous && grantType !== CLIENT_CREDENTIALS)
+        return direct(undefined, form, grantType, options.policyOf(''));
       const client = clients.authenticate(req, form);
       const policy = options.policyFor(client);
       refuseWrongPlace(grantType, place, policy);
@@ -120,11 +127,40 @@ export function tokenRoutes(options: TokenOptions): Route[] {
       }
       if (grantType === 'authorization_code') return exchange(client, form, resource, call);
       if (grantType === 'refresh_token') return refresh(client, form, resource, call);
+      if (DIRECT_GRANTS.includes(grantType)) return direct(client, form, grantType, policy);
       throw grantType === ''
         ? oauthRefusal('invalid_request', 'grant_type is missing')
-        : oauthRefusal('unsupported_grant_type', 'authorization_code and refresh_token are supported');
+        : oauthRefusal('unsupported_grant_type', 'this grant type is not supported');
     } catch (error) {
       if (error instanceof Refusal) return { refusal: error };
+      throw error;
+    }
+  }
+
+  function direct(
+    client: ClientApplication | undefined,
+    form: URLSearchParams,
+    grantType: string,
+    policy: Policy,
+  ): Outcome {
+    const clientId = client?.clientId ?? '';
+    const audience = form.get('audience');
+    const record = (grant: Grant | null, outcome: string): void =>
+      ledger.record({
+        type: 'direct_grant',
+        clientId,
+        subject: grant?.subject ?? null,
+        grant: grant?.id ?? null,
+        grantType,
+        audience,
+        outcome,
+      });
+    try {
+      const { answer, grant } = options.direct.issue(grantType, client, form, form.get('resource'), policy);
+      record(grant, 'ok');
+      return { tokens: answer, grant, kept: null };
+    } catch (error) {
+      record(null, error instanceof Refusal ? String(error.body.error) : 'failed');
       throw error;
     }
   }
