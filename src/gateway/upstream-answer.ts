@@ -27,7 +27,8 @@ export function meaningOf(
   }
   if (status === 429) {
     const seconds = Number(headers['retry-after']);
-    const retryAfterMs = Number.isFinite(seconds) ? seconds * 1000 : undefined;
+    // RFC 9110 §10.2.3; at most a day is believed.
+    const retryAfterMs = Number.isFinite(seconds) ? Math.min(Math.max(0, seconds), 86_400) * 1000 : undefined;
     return {
       kind: 'failed',
       error: fail('upstream_busy'),

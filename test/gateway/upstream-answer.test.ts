@@ -19,3 +19,13 @@ describe('an answer that the row of a provider calls the end of a token', () => 
     [409, { error: { code: 'TOKEN_EXPIRED' } }],
   ])('is not mistaken for %s %j', (status, body) => expect(kind(status, body, signals)).not.toBe('unauthorized'));
 });
+
+it.each([
+  ['20', 20_000],
+  ['-5', 0],
+  ['1e300', 86_400_000],
+  ['soon', undefined],
+])('a service that is busy and says Retry-After: %s is asked again after %s ms', (field, ms) => {
+  const meaning = meaningOf(429, { 'retry-after': field }, Buffer.alloc(0));
+  expect('retryAfterMs' in meaning ? meaning.retryAfterMs : undefined).toBe(ms);
+});
