@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import type { OAuth2Auth } from '../../src/connectors/connector.ts';
 import { parseDocument } from '../../src/connectors/document.ts';
 import { fillInUrl, injectionOf, loadProviders, resolveOAuth, type Providers } from '../../src/connectors/provider.ts';
 import { compilePattern } from '../../src/connectors/provider-pattern.ts';
+import { rowSchema } from '../../src/connectors/provider-row.ts';
 import { fillUrl } from '../../src/connectors/provider-url.ts';
 
 async function folder(files: Record<string, unknown>): Promise<string> {
@@ -83,6 +85,12 @@ describe('the shipped catalogue', () => {
       expect(resolve(providers, given, filled.url).rules.catalogueVersion).toBe(one.catalogueVersion);
     },
   );
+});
+
+it('is explained field by field', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/providers.md'), 'utf8');
+  const unexplained = Object.keys(rowSchema.shape).filter((field) => !page.includes(`\`${field}`));
+  expect(unexplained).toEqual([]);
 });
 
 it('says of a service that cannot be connected why', () => {
