@@ -185,7 +185,7 @@ export function createSettle(options: {
     return asked;
   }
 
-  /** Some services give a refresh token at the first consent only; the old one is good as long as it is the same person's. */
+  /** Given at the first consent only by some; the old one is good as long as it is the same person's. */
   async function keptRefreshToken(row: Connection, account: Account): Promise<string | null> {
     if (row.sealed === null || account.subject === null || row.accountSubject !== account.subject) return null;
     const { refresh_token: old } = await sealing.openTokens(row);
