@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import { PLAIN_RULES, type ServiceRules } from '../connectors/provider-rules.ts';
-import { asValetkeyError, fail, type ErrorCode } from '../errors.ts';
+import { asValetkeyError, fail } from '../errors.ts';
 import { hashToken, newId, newToken, type ConnectionId, type ConnectorId, type TenantId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { createBreaker } from './breaker.ts';

@@ -17,7 +17,7 @@ describe('an attempt that was left open', () => {
     house = await openHouse({ clock });
     await put({ maxRetries: 0 });
     alice = await house.person('alice');
-    expect(await house.connect(connector, alice)).toContain('is connected');
+    await house.connect(connector, alice);
   });
   afterEach(async () => {
     await house?.close();

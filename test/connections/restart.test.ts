@@ -148,7 +148,7 @@ describeStores(
       const second = await start(store.restart(), 'one');
       second.connections.start();
       await vi.waitFor(async () => expect(await status(second, connector, alice)).toMatchObject({ generation: 2 }));
-      expect(await second.token(found(second, connector), alice)).toEqual(meanwhile ?? expect.any(String));
+      expect(await second.token(found(second, connector), alice)).toMatch(meanwhile ?? /^pat_/);
       await second.connections.stop();
       expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated']);
       expect(await readdir(join(first.dataDir, 'spool'))).toEqual([]);
@@ -211,6 +211,33 @@ describeStores(
         await second.connections.stop();
         expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated']);
         expect(service.ledger.maxInFlight()).toBe(1);
+      });
+
+      it('that died with its process is taken over by another one within its deadline, without anybody asking', async () => {
+        const first = await start();
+        const { connector, alice } = await connected(first);
+        clock.move(301_000);
+        stopAt = 'before_commit';
+        void first.connections.credential(connector, alice.principal);
+        await vi.waitFor(() => expect(service.ledger.refreshes()).toHaveLength(1));
+        stopAt = undefined;
+        const rounds: (() => void)[] = [];
+        const every = (_ms: number, task: () => void) => rounds.push(task) && ((): void => undefined);
+        const second = await start(store.replica(), undefined, { ...clock, every });
+        second.connections.start();
+        await second.connections.idle();
+        const after = async (seconds: number): Promise<number | undefined> => {
+          for (let passed = 0; passed < seconds; passed += 5) {
+            clock.move(5_000);
+            for (const round of rounds) round();
+            await second.connections.idle();
+          }
+          return (await status(second, connector, alice))?.generation;
+        };
+        expect(await after(40)).toBe(1);
+        expect(await after(10)).toBe(2);
+        expect(service.ledger.refreshes().map(({ outcome }) => outcome)).toEqual(['rotated', 'same_successor']);
+        await second.connections.stop();
       });
 
       it('whose pair lies in a spool is not ended by what another process was told about the token before', async () => {
