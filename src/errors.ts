@@ -420,6 +420,20 @@ export const ERRORS = {
     'This needs a person, and the admin token belongs to none.',
     'Use the API token of a user.',
   ),
+  token_not_taken: entry(
+    422,
+    'The service does not take the refresh token.',
+    'Nothing was connected. Is it of the client that the connector has, and has nobody used it since?',
+  ),
+  tokens_kept: entry(
+    403,
+    'This connector does not hand its tokens out.',
+    'Call the service through the gateway; an owner can set auth.tokens: allow for connections of persons.',
+    'access_denied',
+  ),
+  needs_reconnect: entry(403, 'The connection has to be made again.', 'Open the connect page.'),
+  missing_scopes: entry(403, 'The connection does not have all the scopes.', 'Connect again and allow them.'),
+  temporarily_unavailable: entry(503, 'The token cannot be renewed just now.', 'Try again in a moment.'),
   secret_unproved: entry(
     409,
     'The service could not be asked whether it takes the new secret; the old one stays.',

@@ -17,6 +17,7 @@ import { doctorRoutes } from './doctor.ts';
 import { providerRoutes } from './providers.ts';
 import { mountRoutes } from './routes.ts';
 import { secretRoutes } from './secrets.ts';
+import { tokenRoutes } from './tokens.ts';
 import { toolRoutes, type Upstream } from './tools.ts';
 import { userRoutes } from './users.ts';
 
@@ -46,6 +47,7 @@ export function createAdmin(options: {
       ...accountRoutes({ apiTokens: identity.apiTokens, audit, clock }),
       ...connectorRoutes({ connectors, connections: options.connections, publicUrl, callbackUrl: options.callbackUrl }),
       ...credentialRoutes({ connectors, connections: options.connections, callbackUrl: options.callbackUrl }),
+      ...tokenRoutes({ connectors, connections: options.connections, users: identity.users, publicUrl, clock }),
       ...doctorRoutes({ connectors, connections: options.connections }),
       ...providerRoutes({ connectors }),
       ...toolRoutes({ connectors, upstream: options.upstream, clock }),

@@ -14,6 +14,10 @@ const ALLOWED = {
   'connection.make': ['owner', 'member'],
   'connection.revoke': ['owner', 'member'],
   'connection.read_all': ['owner'],
+  /** Members: for themselves. */
+  'token.store': ['owner', 'member'],
+  /** One's own, and only where the connector says so; an owner gets nobody else's. */
+  'token.get': ['owner', 'member'],
   'user.read': ['owner'],
   'user.write': ['owner'],
   'secret.read': ['owner'],

@@ -31,6 +31,12 @@ export type Connect = {
     extraScopes: readonly string[],
     owner: Owner,
   ): Promise<{ found: Discovered; scopes: string[] }>;
+  /** What is replayed at refresh, besides the client. */
+  termsOf(
+    connector: Connector,
+    found: Discovered,
+    scopes: readonly string[],
+  ): Omit<Asked['terms'], 'clientId' | 'authMethod' | 'redirectUri'>;
   /** Returns where the browser goes. */
   begin(request: {
     connector: Connector;
@@ -83,6 +89,17 @@ export function createConnect(options: {
     if (setting === 'none') return null;
     return setting === 'auto' ? found.resource : setting;
   }
+
+  const termsOf: Connect['termsOf'] = (connector, found, scopes) => ({
+    issuer: found.issuer,
+    tokenEndpoint: found.tokenEndpoint,
+    revocationEndpoint: found.revocationEndpoint,
+    userinfoEndpoint: found.userinfoEndpoint,
+    introspectionEndpoint: found.introspectionEndpoint,
+    resource: resourceOf(connector, found),
+    scopeOnRefresh: repeatedScope(connector, scopes),
+    catalogueVersion: connector.oauth?.rules.catalogueVersion ?? 0,
+  });
 
   async function finish(pending: Pending, registration: Registration, query: URLSearchParams): Promise<Outcome> {
     const begun = await sealing.openFor<Asked>(pending.tenant, pending.stateHash, 'pending', pending.sealed);
@@ -174,6 +191,7 @@ export function createConnect(options: {
 
   return {
     preview,
+    termsOf,
     async begin({ connector, user, owner, scopes: extra, flow, returnTo, browser }) {
       const { found, scopes } = await preview(connector, extra, owner);
       const registration = await registrations.ensure(connector, found);
@@ -190,17 +208,10 @@ export function createConnect(options: {
         returnTo,
         owner,
         terms: {
-          issuer: found.issuer,
-          tokenEndpoint: found.tokenEndpoint,
-          revocationEndpoint: found.revocationEndpoint,
-          userinfoEndpoint: found.userinfoEndpoint,
-          introspectionEndpoint: found.introspectionEndpoint,
-          resource,
-          scopeOnRefresh: repeatedScope(connector, scopes),
+          ...termsOf(connector, found, scopes),
           clientId: registration.clientId,
           authMethod: registration.authMethod,
           redirectUri: registration.redirectUri,
-          catalogueVersion: oauth?.rules.catalogueVersion ?? 0,
         },
       };
       const now = clock.now();

@@ -19,6 +19,7 @@ import type { Entered } from './entered.ts';
 import type { Mint } from './mint.ts';
 import { withRollOver } from './client-secrets.ts';
 import { createCredentialSource, type CredentialSource } from './credential-source.ts';
+import { createHandedTokens, type HandedTokens } from './handed-tokens.ts';
 import { createDoctor, type Doctor } from './diagnosis.ts';
 import { createDiscovery } from './discovery.ts';
 import { createEndpointWatch } from './endpoint-watch.ts';
@@ -80,6 +81,8 @@ export type Connections = CredentialSource & {
     connectors: readonly Connector[],
     viewer: Pick<Principal, 'tenant' | 'user' | 'role'>,
   ): Promise<Map<string, ConnectionsHealth>>;
+  /** Tokens from elsewhere, and tokens for their own owners. */
+  handedTokens: HandedTokens;
   /** What `valetkey doctor` and `valetkey auth rotate` find out. */
   doctor: Doctor;
   /** Ends it here at once, and at the service if it can be. @throws ValetkeyError not_found */
@@ -409,6 +412,38 @@ export function createConnections(options: {
   });
   mountHeaderCheck(options.web.app);
 
+  const handedTokens = createHandedTokens({
+    store,
+    source,
+    refresh,
+    discovery,
+    registrations,
+    sealing,
+    termsOf: (connector, found, scopes) => connect.termsOf(connector, found, scopes),
+    onTaken: async (row, actor) => {
+      await audit.record({
+        tenant: row.tenant,
+        action: 'connection.connected',
+        actor,
+        object: `connection:${row.id}`,
+        outcome: 'success',
+        detail: { connector: row.connector, generation: row.generation, how: 'tokens/store' },
+      });
+      await announce(row);
+    },
+    onGiven: async (row, principal) =>
+      await audit.record({
+        tenant: row.tenant,
+        action: 'credential.released',
+        actor: `user:${principal.user ?? ''}`,
+        client: principal.client,
+        object: `connection:${row.id}`,
+        outcome: 'success',
+        detail: { connector: row.connector, generation: row.generation, to: 'tokens/get' },
+      }),
+    disconnect: async (tenant, id) => await connections.disconnect(tenant, id, 'gateway'),
+    clock,
+  });
   const connections: Connections = {
     ...source,
     async connectUrl(connector, principal, { scopes = [], flow, returnTo = null }) {
@@ -457,6 +492,7 @@ export function createConnections(options: {
     },
     health,
     doctor,
+    handedTokens,
     async disconnect(tenant, id, actor) {
       for (;;) {
         const row = await store.find(tenant, id);

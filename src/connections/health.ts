@@ -34,9 +34,9 @@ export const WARNING_DAYS = [14, 3, 1] as const;
 export const SKEW_LIMIT_MS = 30_000;
 
 /** Failures that stay until somebody acts, although the access token may still be good. */
-const DEFINITE = new Set(['client_refused', 'refresh_refused', 'scope_not_given', 'admin_consent_required']);
-/** What a service wants besides: the connection does all else. */
-const STEP_UP = 'insufficient_scope';
+const DEFINITE = new Set(['client_refused', 'refresh_refused', 'refresh_unreadable', 'scope_not_given', 'admin_consent_required']);
+/** What takes nothing from the connection as it is. */
+const NOTED = new Set(['insufficient_scope', 'no_refresh_token']);
 
 /**
  * Health as it can be told from what is known; nothing is asked and nothing renewed for it.
@@ -69,7 +69,7 @@ function judged({ status, lastError, expiresAt }: HealthFacts, now: number): Hea
     default:
       return status satisfies never;
   }
-  if (lastError !== null && lastError.code !== STEP_UP) {
+  if (lastError !== null && (expired || !NOTED.has(lastError.code))) {
     if (expired || DEFINITE.has(lastError.code)) return told('unhealthy', '', '');
     return {
       health: 'unknown',
@@ -99,7 +99,7 @@ function warningsOf(row: HealthFacts, { now, skewMs }: { now: number; skewMs: nu
       hint: 'Connect again before that day; nothing is interrupted.',
     });
   }
-  if (usable && row.lastError?.code === STEP_UP) found.push(row.lastError);
+  if (usable && row.lastError !== null && NOTED.has(row.lastError.code)) found.push(row.lastError);
   if (usable && skewMs !== null && Math.abs(skewMs) > SKEW_LIMIT_MS) found.push(skewWarning(skewMs));
   return found;
 }

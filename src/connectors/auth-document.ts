@@ -115,6 +115,7 @@ const oauth2 = strict({
   owner: z.enum(['user', 'tenant']).optional(),
   parameters: z.record(z.string(), z.string().max(253)).default({}),
   fields: z.array(fieldName).max(16).default([]),
+  tokens: z.enum(['keep', 'allow']).optional(),
   refreshToken,
   ...flowFields,
 });

@@ -52,6 +52,8 @@ export type OAuth2Auth = {
   parameters: Record<string, string>;
   /** Members of the token answer, besides the tokens, that injection may use. */
   fields: string[];
+  /** `allow`: the API hands a person the token of the person's own connection. Left out: it never does. */
+  tokens?: 'keep' | 'allow' | undefined;
   refreshToken: RefreshSettings;
   /** RFC 8693: a secret, or the token of the same owner's connection of another connector. */
   subjectToken?: SecretField | { connector: string } | undefined;
