@@ -10,8 +10,6 @@ const provider = z.object({
   kind: z.enum(['api', 'mcp']),
   /** Why no connector can use it; null when one can. */
   unsupported: z.string().nullable(),
-  /** Whether an app has to be registered there by hand. */
-  needsClient: z.boolean(),
   /** What `auth.parameters` takes; `default` is null where a value has to be given. */
   parameters: z.array(
     z.object({
@@ -24,6 +22,8 @@ const provider = z.object({
   ),
   /** The address of its MCP server, with `{name}` for parameters. */
   mcpUrl: z.string().nullable(),
+  /** How that takes clients; with `cimd` and `dcr` there is nothing to set up, and the guide is for the API. */
+  mcpRegistration: z.enum(['cimd', 'dcr', 'allow_listed', 'static', 'unknown']).nullable(),
   /** `{callbackUrl}` stands for the connector's own. */
   guide: z.object({ steps: z.array(z.string()), note: z.string().nullable() }),
   verifiedOn: z.string(),
@@ -54,11 +54,11 @@ function shown(row: Provider): z.output<typeof provider> {
     title: row.title,
     kind: row.kind,
     unsupported: row.unsupported ?? null,
-    needsClient: row.kind === 'api' && !/^(?:cimd|dcr)$/.test(row.mcp?.registration ?? ''),
     parameters: Object.entries(row.parameters).flatMap(([name, { source, label, pattern, example, default: preset }]) =>
       source === 'operator' || source === 'user' ? [{ name, label, pattern, example, default: preset ?? null }] : [],
     ),
     mcpUrl: row.mcp?.url ?? null,
+    mcpRegistration: row.mcp?.registration ?? null,
     guide: { steps: row.guide.steps, note: row.guide.note ?? null },
     verifiedOn: row.verifiedOn,
     catalogueVersion: row.catalogueVersion,

@@ -4,7 +4,7 @@ import { asValetkeyError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Account } from './account.ts';
 import type { Connection } from './connection.ts';
-import { at, captured, textAt, urlWith } from './rules.ts';
+import { captured, onlyAt, urlWith } from './rules.ts';
 import type { ConnectionStore } from './store.ts';
 import { parseBody } from './token-answer.ts';
 
@@ -47,7 +47,7 @@ export function createLookups(options: { store: ConnectionStore; egress: Egress;
             url,
             lookup.authorization.replaceAll('{access_token}', () => accessToken),
           );
-          const found = captured(rules, 'lookup', (path) => at(body, path), missing);
+          const found = captured(rules, 'lookup', (path) => onlyAt(body, path), missing);
           if (Object.keys(found).length > 0) {
             const next = { ...terms, values: { ...known, ...found } };
             if (await store.changeTerms({ ...row, terms }, next)) terms = next;
@@ -55,8 +55,8 @@ export function createLookups(options: { store: ConnectionStore; egress: Egress;
           if (Object.keys(found).length < missing.length) {
             log.warn({ connection: row.id, url: new URL(url).origin }, 'a look-up told less than was expected');
           }
-          const subject = lookup.subject === undefined ? undefined : textAt(body, [lookup.subject]);
-          const label = lookup.label === undefined ? undefined : textAt(body, [lookup.label]);
+          const subject = told(body, lookup.subject);
+          const label = told(body, lookup.label);
           if (label !== undefined || subject !== undefined)
             account ??= { subject: subject ?? null, label: label ?? null };
         } catch (error) {
@@ -66,4 +66,16 @@ export function createLookups(options: { store: ConnectionStore; egress: Egress;
       return account;
     },
   };
+}
+
+function told(body: unknown, path: string | undefined): string | undefined {
+  const value = path === undefined ? undefined : onlyAt(body, path);
+  const text = typeof value === 'number' ? String(value) : value;
+  if (typeof text !== 'string') return undefined;
+  return (
+    text
+      .replaceAll(/[\p{Cc}\p{Cf}]/gu, '')
+      .trim()
+      .slice(0, 200) || undefined
+  );
 }

@@ -24,6 +24,16 @@ export function at(body: unknown, path: string): unknown {
   return value;
 }
 
+/** The same, but nothing of a list that holds more than one: which of several tenants is meant, nobody has said. */
+export function onlyAt(body: unknown, path: string): unknown {
+  const steps = path.split('.');
+  const several = steps.some((_, depth) => {
+    const list = depth === 0 ? body : at(body, steps.slice(0, depth).join('.'));
+    return Array.isArray(list) && list.length > 1;
+  });
+  return several ? undefined : at(body, path);
+}
+
 /** The first of the paths at which something stands that is neither empty nor null. */
 export function firstAt(body: unknown, paths: readonly string[] | undefined): unknown {
   for (const path of paths ?? []) {

@@ -13,7 +13,14 @@ import { createDeclare, nameOf, type Stored } from './declare.ts';
 import { secretFields } from './plain-secrets.ts';
 import type { Providers } from './provider.ts';
 import { createRegistry } from './registry.ts';
-import { clientSecret, clientSecrets, missingOf, secretAt, staticCredential, type Missing } from './static-credential.ts';
+import {
+  clientSecret,
+  clientSecrets,
+  missingOf,
+  secretAt,
+  staticCredential,
+  type Missing,
+} from './static-credential.ts';
 import { createStore, type ConnectorRow } from './store.ts';
 import { mergeDocument, openSecrets, prepare, sealSecrets, type Sealer } from './write.ts';
 

@@ -20,12 +20,12 @@ it('lists what auth.provider can name, what each needs and how it is set up, pag
     title: 'Zendesk',
     kind: 'api',
     unsupported: null,
-    needsClient: true,
     parameters: [{ name: 'subdomain', example: 'acme', default: null }],
     mcpUrl: null,
+    mcpRegistration: null,
     guide: { steps: expect.arrayContaining([expect.stringContaining('{callbackUrl}')]) },
   });
-  expect(find('neon')).toMatchObject({ kind: 'mcp', needsClient: false, mcpUrl: 'https://mcp.neon.tech/mcp' });
+  expect(find('neon')).toMatchObject({ kind: 'mcp', mcpRegistration: 'dcr', mcpUrl: 'https://mcp.neon.tech/mcp' });
   expect(find('trello')).toMatchObject({ unsupported: expect.stringContaining('OAuth 1.0a') });
   expect(find('quickbooks')).toMatchObject({ parameters: [] });
   const first = (await call('/providers?limit=2')).body as typeof all;

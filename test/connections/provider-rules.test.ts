@@ -144,6 +144,20 @@ describe('a connector follows the row of its provider', () => {
     ]);
   });
 
+  it('and chooses for nobody where a look-up finds several tenants', async () => {
+    const directory = await serve(() => ({
+      status: 200,
+      body: { sites: [{ id: 'one' }, { id: 'two' }], name: 'Ada' },
+    }));
+    const siteId = { source: 'lookup', label: 'Site', pattern: '^[a-z]+$', example: 'a', from: 'sites.0.id' };
+    await open([], () => ({
+      parameters: { siteId },
+      lookups: [{ url: directory, take: ['siteId'], label: 'name' }],
+    }));
+    expect((await house.credential(connector, alice)).fields).not.toHaveProperty('siteId');
+    expect((await shown()).account.label).toBe('Ada');
+  });
+
   it('and loses nothing when a look-up fails', async () => {
     const directory = await serve(() => ({ status: 500, body: 'down' }));
     const siteId = { source: 'lookup', label: 'Site', pattern: '^[a-z]+$', example: 'a', from: '0.id' };
