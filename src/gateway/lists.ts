@@ -7,7 +7,7 @@ import type { Change } from './rewrite.ts';
 import type { RpcId } from './rpc.ts';
 
 /** Results that 2026-07-28 lets others cache (SEP-2549). */
-const CACHEABLE = new Set([
+export const CACHEABLE = new Set([
   'server/discover',
   'tools/list',
   'prompts/list',

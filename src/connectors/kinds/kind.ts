@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ValetkeyError } from '../../errors.ts';
+import type { Principal } from '../../identity/principal.ts';
 import type { Connector } from '../connector.ts';
 import type { Credential } from '../credential.ts';
 
@@ -14,6 +15,10 @@ export type UpstreamRequest = {
   opening: boolean;
   /** Answered by a stream that may stay open: it gets a connection that no call waits for. */
   stream: boolean;
+  /** In the words of 2026-07-28; those of the revisions before it when absent. */
+  modern?: boolean;
+  /** For whom; absent for messages of the gateway's own. */
+  principal?: Principal;
 };
 
 /** Takes the reply while it arrives. After `replyEnd` or `replyFailed` nothing follows. */
