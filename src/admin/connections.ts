@@ -32,7 +32,10 @@ const connection = z.object({
 });
 
 /** What this room needs of connections. */
-export type ConnectionDoor = Pick<Connections, 'connectUrl' | 'list' | 'get' | 'disconnect' | 'health' | 'doctor' | 'handedTokens'>;
+export type ConnectionDoor = Pick<
+  Connections,
+  'connectUrl' | 'list' | 'get' | 'disconnect' | 'health' | 'doctor' | 'handedTokens'
+>;
 
 export function connectionRoutes(deps: { connectors: Connectors; connections: ConnectionDoor }): Route[] {
   const { connectors, connections } = deps;

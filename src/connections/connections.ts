@@ -120,7 +120,10 @@ export function createConnections(options: {
   clock: Clock;
   log: Log;
   audit: Pick<Audit, 'record'>;
-  connectors: Pick<Connectors, 'find' | 'list' | 'all' | 'byId' | 'clientSecrets' | 'secretAt' | 'staticCredential' | 'onChanged'>;
+  connectors: Pick<
+    Connectors,
+    'find' | 'list' | 'all' | 'byId' | 'clientSecrets' | 'secretAt' | 'staticCredential' | 'onChanged'
+  >;
   identity: Pick<Identity, 'session' | 'onUserChanged'> & { users: Pick<Identity['users'], 'find'> };
   /** Where the connect and connections pages are mounted. */
   web: Web;

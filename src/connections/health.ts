@@ -34,7 +34,13 @@ export const WARNING_DAYS = [14, 3, 1] as const;
 export const SKEW_LIMIT_MS = 30_000;
 
 /** Failures that stay until somebody acts, although the access token may still be good. */
-const DEFINITE = new Set(['client_refused', 'refresh_refused', 'refresh_unreadable', 'scope_not_given', 'admin_consent_required']);
+const DEFINITE = new Set([
+  'client_refused',
+  'refresh_refused',
+  'refresh_unreadable',
+  'scope_not_given',
+  'admin_consent_required',
+]);
 /** What takes nothing from the connection as it is. */
 const NOTED = new Set(['insufficient_scope', 'no_refresh_token']);
 

@@ -105,7 +105,11 @@ const oauth2 = strict({
     .transform((id) => (id === '' ? undefined : id))
     .optional(),
   /** Several in order, while a service takes the old and the new one. */
-  clientSecret: z.union([secretField, z.array(secretField).min(1).max(3)], { error: 'must be a text, {secret: NAME} or a list of those' }).optional(),
+  clientSecret: z
+    .union([secretField, z.array(secretField).min(1).max(3)], {
+      error: 'must be a text, {secret: NAME} or a list of those',
+    })
+    .optional(),
   clientAuth: z.enum(['client_secret_basic', 'client_secret_post', 'none']).optional(),
   scopes,
   scopeSets: z.record(fieldName, scopes).default({}),
@@ -176,7 +180,11 @@ export const authSchema = z
       });
     }
     const consent = auth.flow === 'authorization_code';
-    if (consent && (auth.authorizationUrl === undefined) !== (auth.tokenUrl === undefined) && auth.provider === undefined) {
+    if (
+      consent &&
+      (auth.authorizationUrl === undefined) !== (auth.tokenUrl === undefined) &&
+      auth.provider === undefined
+    ) {
       const path = auth.tokenUrl === undefined ? 'tokenUrl' : 'authorizationUrl';
       context.addIssue({ code: 'custom', message: 'is needed beside the other one', path: [path] });
     }
