@@ -27,11 +27,7 @@ export function entryPage(state: EntryState): Page {
     title: `${refused === undefined ? '' : 'Error: '}${again ? 'Reconnect' : 'Connect'} ${title}`,
     signedInAs: state.user.email,
     body: html`<h1>${again ? 'Reconnect' : 'Connect'} ${title}</h1>
-      ${
-        refused === undefined
-          ? ''
-          : html`<p class="notice bad" role="alert">${refused.message} <span class="hint">${refused.hint}</span></p>`
-      }
+      ${refused === undefined ? '' : html`<p class="notice bad" role="alert">${refused.message} ${refused.hint}</p>`}
       ${
         asks.length === 0
           ? html`<p>The gateway gets the token from <strong>${host}</strong> by itself.</p>`

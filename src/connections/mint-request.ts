@@ -202,7 +202,7 @@ export function createMintRequests(options: {
         client,
         parameters: {
           ...auth.additionalParams,
-          ...(parameters as Record<string, string>),
+          ...parameters,
           ...(oauth.scopes.length === 0 ? {} : { scope: oauth.scopes.join(oauth.scopeSeparator) }),
           ...(resource === null ? {} : { resource }),
         },

@@ -23,7 +23,7 @@ export type DirectGrants = {
     form: URLSearchParams,
     resource: string | null,
     policy: Policy,
-  ): { answer: TokenAnswer & { issued_token_type?: string }; grant: Grant };
+  ): { answer: TokenAnswer; grant: Grant };
 };
 
 export function createDirectGrants(options: {

@@ -46,6 +46,8 @@ export type TokenAnswer = {
   token_type: 'Bearer';
   expires_in?: number;
   refresh_token?: string;
+  /** RFC 8693 §2.2.1. */
+  issued_token_type?: string;
   scope: string;
 };
 

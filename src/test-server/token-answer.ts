@@ -34,11 +34,12 @@ export function sendTokens(
 }
 
 function members(
-  { access_token, refresh_token, expires_in, scope }: TokenAnswer,
+  { access_token, refresh_token, expires_in, scope, issued_token_type }: TokenAnswer,
   policy: Policy,
   more: { kept: string | null; now: number; grantEndsAt: number | null },
 ): Record<string, unknown> {
   const tokens: Record<string, unknown> = { access_token };
+  if (issued_token_type !== undefined) tokens.issued_token_type = issued_token_type;
   if (policy.tokenType !== 'missing') tokens.token_type = policy.tokenType === 'odd' ? 'user' : 'Bearer';
   if (expires_in !== undefined) Object.assign(tokens, lifetime(expires_in, policy, more.now));
   if (refresh_token !== undefined) tokens.refresh_token = refresh_token;
