@@ -137,7 +137,11 @@ export function connectionRoutes(deps: { connectors: Connectors; connections: Co
       id: 'revokeConnection',
       summary: 'Revokes a connection at the service and forgets its tokens.',
       action: 'connection.revoke',
-      answer: z.object({ upstream: z.enum(['revoked', 'pending', 'unsupported', 'shared', 'nothing_to_revoke']) }),
+      answer: z.object({
+        upstream: z.enum(['revoked', 'pending', 'unsupported', 'shared', 'nothing_to_revoke']),
+        /** With unsupported, where it is known: the page of the service on which the person ends it. */
+        link: z.string().optional(),
+      }),
       async run({ caller, at }) {
         const found = await reachable(caller, at['connection'] ?? '');
         return { body: await connections.disconnect(caller.principal.tenant, found.id, caller.actor) };

@@ -83,5 +83,6 @@ export function connectionCommands(program: Command, terminal: Terminal): void {
       const result = await openGateway(options, terminal).call('DELETE', `/connections/${encodeURIComponent(id)}`);
       if (options.json === true) return terminal.out(JSON.stringify(result, null, 2));
       terminal.out(`${id} revoked. ${UPSTREAM[String(result['upstream'])] ?? ''}`.trimEnd());
+      if (typeof result['link'] === 'string') terminal.out(result['link']);
     });
 }

@@ -35,6 +35,7 @@ import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
 import { createRegistrations, staticAuthMethod, type Registrations } from './registration.ts';
 import { createRevocationStore } from './revocation-store.ts';
+import { revocationLink } from './revocation-call.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
 import { mountConnections } from './routes.ts';
 import { createSealing } from './sealing.ts';
@@ -86,7 +87,11 @@ export type Connections = CredentialSource & {
   /** What `valetkey doctor` and `valetkey auth rotate` find out. */
   doctor: Doctor;
   /** Ends it here at once, and at the service if it can be. @throws ValetkeyError not_found */
-  disconnect(tenant: TenantId, id: string, actor: string): Promise<{ upstream: UpstreamRevocation }>;
+  disconnect(
+    tenant: TenantId,
+    id: string,
+    actor: string,
+  ): Promise<{ upstream: UpstreamRevocation; /** With unsupported: where the person ends it there. */ link?: string }>;
   /** Called in every process with `tenant/connector/owner type/owner id`, or null when anything may have changed. */
   onChanged(listener: (key: string | null) => void): () => void;
   /**
@@ -518,7 +523,8 @@ export function createConnections(options: {
           outcome: 'success',
           detail: { connector: row.connector, upstream },
         });
-        return { upstream };
+        const link = upstream === 'unsupported' ? revocationLink(connectorById(row.tenant, row.connector)) : undefined;
+        return { upstream, ...(link === undefined ? {} : { link }) };
       }
     },
     onChanged: (listener) => database.subscribe(TOPIC, listener),

@@ -46,6 +46,14 @@ export function revocationCall(row: Connection, held: Tokens, connector: Connect
   return { url, method: rule.method, authorization: rule.authorization, body: rule.body, members, token: used };
 }
 
+/** Where the person ends it at the service, which has no call for it; undefined when nobody knows. */
+export function revocationLink(connector: Connector | undefined): string | undefined {
+  const rules = connector?.oauth?.rules;
+  const rule = rules?.revocation;
+  if (rules === undefined || rule === undefined || rule === null || rule.kind === 'rfc7009') return undefined;
+  return urlWith(rules, rule.link, {}) ?? undefined;
+}
+
 /** Whether the grant is gone, as far as the answer says. @throws ValetkeyError egress_* */
 export async function sendRevocation(egress: Egress, call: RevocationCall, client: ClientIdentity): Promise<boolean> {
   const secret = client.secret?.unwrap() ?? '';

@@ -216,6 +216,13 @@ describe('a connector follows the row of its provider', () => {
     expect(service.ledger.of('revoke')).toEqual([]);
   });
 
+  it('and says where the person ends a grant that cannot be ended from here', async () => {
+    const link = 'https://acme.example/apps';
+    await open([], () => ({ revocation: { kind: 'none', link } }));
+    const { id } = await shown();
+    expect(await house.connections.disconnect(connector.tenant, id, 'test')).toEqual({ upstream: 'unsupported', link });
+  });
+
   it('and takes its word for what a refusal means', async () => {
     await open([], () => ({ errors: [{ class: 'grant_dead', code: 'teapot', words: 'gone for good' }] }));
     await service.control.failTokenCalls({
