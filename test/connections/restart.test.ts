@@ -222,7 +222,10 @@ describeStores(
         await vi.waitFor(() => expect(service.ledger.refreshes()).toHaveLength(1));
         stopAt = undefined;
         const rounds: (() => void)[] = [];
-        const every = (_ms: number, task: () => void) => rounds.push(task) && ((): void => undefined);
+        const every = (_ms: number, task: () => void): (() => void) => {
+          rounds.push(task);
+          return () => undefined;
+        };
         const second = await start(store.replica(), undefined, { ...clock, every });
         second.connections.start();
         await second.connections.idle();

@@ -164,6 +164,20 @@ describe('a refusal of the upstream', () => {
     expect(upstream.seen).toHaveLength(2);
   });
 
+  it('for want of something that only an owner can put right says what it is, and whom to ask', async () => {
+    const url = await connect();
+    const told = {
+      code: 'refresh_refused',
+      message: 'The way is refused.',
+      hint: 'An owner has to check the connector.',
+    };
+    wallet.credential = () => ({ refusal: 'temporarily_unavailable', retryAfterMs: 5, told });
+    const answer = await call(url);
+    expect(answer.json()).toMatchObject({ id: 1, result: { isError: true } });
+    expect(answer.text).toContain(`${told.message} ${told.hint}`);
+    expect(answer.text).not.toContain('in a moment');
+  });
+
   it('for want of scopes leads to a link that asks for them', async () => {
     const url = await connect();
     wallet.give('usr_alice', 'token');
