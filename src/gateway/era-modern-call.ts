@@ -105,6 +105,12 @@ export class ModernCall implements Exchange {
       return this.#learn(more);
     }
     // In a session 404 would tell the client that its session is gone.
+    this.#answerError(error);
+  }
+
+  #answerError(error: Json): void {
+    // It speaks of what the gateway declared for the client, in words that this client does not know.
+    if (error['code'] === RPC.missingCapability) return this.#unanswerable();
     this.#end(() => this.#reply.error(this.#id, legacyError(error)));
   }
 
@@ -139,8 +145,9 @@ export class ModernCall implements Exchange {
       return;
     }
     if (!isObject(result)) {
-      const known = isObject(error) ? error : { code: RPC.internal, message: 'The service gave no result.' };
-      return this.#end(() => this.#reply.error(this.#id, legacyError(known)));
+      return this.#answerError(
+        isObject(error) ? error : { code: RPC.internal, message: 'The service gave no result.' },
+      );
     }
     if (result['resultType'] === 'input_required') return this.#ask(result);
     if (this.#method === 'tools/list' && Array.isArray(result['tools'])) {

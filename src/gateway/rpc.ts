@@ -10,6 +10,7 @@ export const RPC = {
   /** Ours, in the range left to implementations; `data.code` says which of docs/errors.md it is. */
   gateway: -32000,
   headerMismatch: -32020,
+  missingCapability: -32021,
   unsupportedVersion: -32022,
 } as const;
 

@@ -51,6 +51,8 @@ export function createTraffic(options: { store: Store; clock: Clock; log: Log })
 
   return {
     record(record) {
+      const { method, name, connector, user_id: user, status, duration_ms: durationMs } = record;
+      log.debug({ method, name, connector, user, status, durationMs }, 'a call ended');
       if (held.length < MAX_HELD * CALL_WIDTH) pushCall(held, `${prefix}_${(recorded++).toString(36)}`, record);
       else dropped++;
     },
