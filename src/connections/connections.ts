@@ -5,14 +5,14 @@ import type { Connectors } from '../connectors/connectors.ts';
 import type { Database } from '../database/database.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fail } from '../errors.ts';
-import { hashToken, newToken, type ConnectionId, type FlowId, type TenantId, type UserId } from '../ids.ts';
+import { type ConnectionId, type FlowId, type TenantId, type UserId } from '../ids.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Principal } from '../identity/principal.ts';
-import { ownPath } from '../identity/return-to.ts';
 import type { Log } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Web } from '../web/web.ts';
-import { createConnectStore, type Registration, type Ticket } from './connect-store.ts';
+import { createConnectLinks } from './connect-link.ts';
+import { createConnectStore, type Registration } from './connect-store.ts';
 import { createConnect, type Connect } from './connect.ts';
 import type { Connection, Owner } from './connection.ts';
 import type { Entered } from './entered.ts';
@@ -48,9 +48,6 @@ import { createWithoutConsent } from './without-consent.ts';
 import { viewOf, type ConnectionView } from './view.ts';
 
 export type { ConnectionView } from './view.ts';
-
-/** A connect link lives this long and starts one connect. */
-const TICKET_MS = 10 * 60_000;
 
 export type Connections = CredentialSource & {
   /**
@@ -454,32 +451,14 @@ export function createConnections(options: {
   });
   const connections: Connections = {
     ...source,
-    async connectUrl(connector, principal, { scopes = [], flow, returnTo = null }) {
-      if (principal.user === null) throw fail('connection_required');
-      const first = await ways.lacking(connector, principal);
-      if (first !== undefined) connector = first;
-      if (returnTo !== null && ownPath(returnTo) === undefined) {
-        throw fail('invalid_request', { message: 'The place to return to is not a path of this gateway.' });
-      }
-      const token = newToken();
-      const now = clock.now();
-      const ticket: Ticket = {
-        tenant: connector.tenant,
-        hash: hashToken(token),
-        user: principal.user,
-        connector: connector.id,
-        scopes: [...scopes],
-        flow,
-        returnTo,
-        expiresAt: now + TICKET_MS,
-        usedAt: null,
-      };
-      await connectStore.addTicket(ticket, now);
-      return {
-        url: `${publicUrl}/connect/${connector.tenant}/${connector.name}?ticket=${token}`,
-        expiresAt: ticket.expiresAt,
-      };
-    },
+    ...createConnectLinks({
+      store: connectStore,
+      lacking: async (connector, principal) => await ways.lacking(connector, principal),
+      users: options.identity.users,
+      of: async (connector, principal) => await connections.of(connector, principal),
+      clock,
+      publicUrl,
+    }),
     callbackUrl: async (connector) => await registrations.callbackUrl(connector),
     async list({ limit = 100, ...filter }) {
       const rows = await store.list({ ...filter, limit: limit + 1 });
@@ -528,23 +507,6 @@ export function createConnections(options: {
       }
     },
     onChanged: (listener) => database.subscribe(TOPIC, listener),
-    async connectStep({ connector, user, flow, returnTo }) {
-      const { oauth, connection } = connector;
-      if (connection === null || (oauth?.registration === 'static' && oauth.clientId === null)) return null;
-      if (connection.how === 'minted' && connection.asks.length === 0) {
-        // The gateway gets its token by itself, unless it exchanges one that this person has yet to bring.
-        if ((await ways.lacking(connector, { tenant: connector.tenant, user })) === undefined) return null;
-      }
-      if (connection.owner === 'tenant') {
-        const person = await options.identity.users.find(connector.tenant, user);
-        if (person?.role !== 'owner') return null;
-      }
-      const principal = { tenant: connector.tenant, user };
-      const status = (await connections.of(connector, principal))?.status;
-      if (status === 'connected' || status === 'suspect') return null;
-      const { url } = await connections.connectUrl(connector, principal, { flow, returnTo });
-      return url.slice(publicUrl.length);
-    },
     start: () => sweep.start(),
     idle: async () => await sweep.idle(),
     async stop() {

@@ -159,6 +159,18 @@ describe('a client secret that is rolled over', () => {
     expect(shown.auth.clientSecret).toEqual(['***', '***']);
   });
 
+  it('is not looked for among the others when it is something else that the service refuses', async () => {
+    const server = await service();
+    const auth = own(server, { flow: 'client_credentials', clientSecret: [CLIENT.clientSecret, 'the next one'] });
+    await gateway.apply({ name: 'scoped', kind: 'mcp', url: server.mcpUrl, auth });
+    const session = await client('scoped');
+    await whoami(session);
+    await gateway.api('PATCH', '/tenants/default/connectors/scoped', { auth: { scopes: ['everything'] } });
+    expect((await call(session)).isError).toBe(true);
+    expect(grantsOf(server).map(({ outcome }) => outcome)).toEqual(['ok', 'invalid_scope']);
+    expect(server.ledger.of('client_refused')).toEqual([]);
+  });
+
   it('has to be sent again when the token URL moves', async () => {
     const server = await service();
     await gateway.apply({
@@ -239,6 +251,22 @@ describe('a token exchange', () => {
     expect(await whoami(session)).toMatchObject({ subject: 'alice' });
   });
 
+  it('does not go round in circles', async () => {
+    const server = await service();
+    const exchange = (connector: string) => own(server, { flow: 'token_exchange', subjectToken: { connector } });
+    await gateway.apply({ name: 'hen', kind: 'mcp', url: server.mcpUrl, auth: { type: 'oauth2', ...CLIENT } });
+    await gateway.apply({ name: 'egg', kind: 'mcp', url: server.mcpUrl, auth: exchange('hen') });
+    const session = await client('egg');
+    expect(await whoami(session)).toMatchObject({ subject: 'alice' });
+    await gateway.apply({ name: 'hen', kind: 'mcp', url: server.mcpUrl, auth: exchange('egg') });
+    clock.move(3_600_000);
+    expect((await call(session)).isError).toBe(true);
+    const shown = (await gateway.api('GET', '/tenants/default/connectors/egg/connections')) as {
+      items: { lastError: { message: string } }[];
+    };
+    expect(shown.items[0]?.lastError.message).toContain('exchanges a token itself');
+  });
+
   it('takes a subject token and an actor token from secrets', async () => {
     const server = await service();
     const subject = await tokenOf(server, 'alice');
@@ -285,6 +313,16 @@ describe('a login endpoint', () => {
     await server.control.revokeGrants();
     expect(await whoami(session)).toMatchObject({ subject: 'bob' });
     expect(server.ledger.of('login')).toHaveLength(2);
+  });
+
+  it('does not get the stored password when it moves', async () => {
+    const server = await service({ mode: 'jwt' });
+    const auth = login(server, { username: 'bob', password: 'practice' });
+    await gateway.apply({ name: 'jwt-moved', kind: 'mcp', url: server.mcpUrl, auth });
+    for (const moved of [{ loginUrl: `${server.url}/other` }, { refreshUrl: `${server.url}/other` }]) {
+      const change = gateway.api('PATCH', '/tenants/default/connectors/jwt-moved', { auth: moved });
+      await expect(change).rejects.toThrow('secret_required');
+    }
   });
 
   it("takes each person's own user name and password, from the connect page, and keeps them to itself", async () => {
