@@ -43,7 +43,8 @@ export function resolveOAuth(auth: OAuth2Auth, providers: Providers, checkUrl: C
   };
   if (row !== undefined && side !== 'discovered') {
     for (const name of ['authorizationUrl', 'tokenUrl'] as const) {
-      if (endpoints[name] === null && auth.issuer === undefined && row.issuer === undefined) {
+      const unused = name === 'authorizationUrl' && auth.flow !== 'authorization_code';
+      if (!unused && endpoints[name] === null && auth.issuer === undefined && row.issuer === undefined) {
         throw fail('connector_invalid', {
           message: `auth.${name} is needed: the catalogue does not know it for ${row.name}.`,
         });

@@ -327,6 +327,14 @@ describe('a connector with a provider', () => {
     expect(() => resolve(providers, { provider: 'acme', ...auth })).toThrow(message);
   });
 
+  it('needs no page for consent where nobody is asked', async () => {
+    const { authorizationUrl: _, ...bare } = row;
+    const providers = loadProviders(await folder({ 'acme.json': bare }));
+    const machine = { provider: 'acme', clientId: 'me', clientSecret: { secret: 'S' }, flow: 'client_credentials' };
+    expect(resolve(providers, machine).tokenUrl).toBe('https://common.acme.example/token');
+    expect(() => resolve(providers, { provider: 'acme', clientId: 'me' })).toThrow(/auth\.authorizationUrl is needed/);
+  });
+
   it('follows a change of the service from its day on', async () => {
     const changes = [{ validFrom: '2027-01-01', what: 'Refresh tokens rotate.', rotation: { kind: 'each_use' } }];
     const path = await folder({ 'acme.json': { ...row, rotation: { kind: 'none' }, changes } });
