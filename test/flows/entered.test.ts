@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createTestServer, type TestServer } from '../../src/test-server/test-server.ts';
@@ -124,11 +127,17 @@ describe('a credential that each person enters', () => {
     await enter(connectPage('moved'), { token: server.credentials.tokens['alice']! });
     const session = await client('moved');
     expect((await call(session)).isError).toBe(false);
-    const elsewhere = await createTestServer({ mode: 'bearer', port: 0 });
-    onTestFinished(async () => elsewhere.close());
-    await gateway.api('PATCH', '/tenants/default/connectors/moved', { url: elsewhere.mcpUrl });
+    const seen: (string | undefined)[] = [];
+    const elsewhere = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      response.writeHead(401).end();
+    }).listen(0, '127.0.0.1');
+    await once(elsewhere, 'listening');
+    onTestFinished(() => void elsewhere.close());
+    const url = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/mcp`;
+    await gateway.api('PATCH', '/tenants/default/connectors/moved', { url });
     expect((await call(session)).isError).toBe(true);
-    expect(elsewhere.ledger.of('mcp_call').filter(({ token }) => token !== null)).toEqual([]);
+    expect(seen.filter((header) => header !== undefined)).toEqual([]);
   });
 
   it('cannot be given by the document, and needs people who sign in', async () => {
