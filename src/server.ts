@@ -6,6 +6,8 @@ import { createAuthorizationServer, type ResourceDirectory } from './authorizati
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { createConnections } from './connections/connections.ts';
+import type { Step } from './connections/refresh.ts';
+import type { ConnectStep } from './connections/settle.ts';
 import type { Connector } from './connectors/connector.ts';
 import { createConnectors } from './connectors/connectors.ts';
 import { loadProviders } from './connectors/provider.ts';
@@ -38,6 +40,7 @@ export type RunningServer = {
 /**
  * Builds every room in order and opens the gateway.
  * @param options.clientMetadataUrl what to present as our client-id metadata document instead of our own address
+ * @param options.onStep for drills: called at each named step of a refresh and of a connect
  * @throws ValetkeyError of settings, database and key: nothing listens then
  */
 export async function startServer(options: {
@@ -45,6 +48,7 @@ export async function startServer(options: {
   log: Log;
   clock: Clock;
   clientMetadataUrl?: string;
+  onStep?: (step: Step | ConnectStep) => void | Promise<void>;
 }): Promise<RunningServer> {
   const { config, log, clock } = options;
   const closers: (() => unknown)[] = [];
@@ -110,6 +114,8 @@ export async function startServer(options: {
       enqueue: (at, event) => webhooks.enqueue(at, event),
       spoolDir: join(config.dataDir, 'spool'),
       clientMetadataUrl: options.clientMetadataUrl,
+      epoch,
+      onStep: options.onStep,
     });
     connections.start();
     closers.push(() => connections.stop());

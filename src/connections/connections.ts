@@ -33,13 +33,13 @@ import { createNotices, type Enqueue } from './notices.ts';
 import { createLookups } from './lookup.ts';
 import { createPersist } from './persist.ts';
 import { createRefresh, type Step } from './refresh.ts';
-import { createRegistrations, staticAuthMethod, type Registrations } from './registration.ts';
+import { createRegistrations, type Registrations } from './registration.ts';
 import { createRevocationStore } from './revocation-store.ts';
 import { revocationLink } from './revocation-call.ts';
 import { createRevoke, type UpstreamRevocation } from './revoke.ts';
 import { mountConnections } from './routes.ts';
 import { createSealing } from './sealing.ts';
-import { createSettle } from './settle.ts';
+import { createSettle, type ConnectStep } from './settle.ts';
 import { createSpool } from './spool.ts';
 import { createConnectionStore } from './store.ts';
 import { createSweep } from './sweep.ts';
@@ -140,8 +140,8 @@ export function createConnections(options: {
   instance?: string | undefined;
   /** Whether this database is the one that renews tokens, see `src/database/epoch.ts`. */
   epoch?: { doubt(): unknown; number(): number } | undefined;
-  /** For drills: called at each named step of a refresh. */
-  onStep?: ((step: Step, connection: ConnectionId) => void | Promise<void>) | undefined;
+  /** For drills: called at each named step of a refresh and of a connect. */
+  onStep?: ((step: Step | ConnectStep, connection: ConnectionId) => void | Promise<void>) | undefined;
 }): Connections {
   const { database, vault, egress, clock, log, audit, connectors, publicUrl } = options;
   const exclusive = database.kind === 'sqlite';
@@ -268,6 +268,7 @@ export function createConnections(options: {
     log,
     connectorById,
     onReplaced: async (former) => await revoke.replaced(former),
+    onStep: options.onStep,
     onConnected: connected,
   });
   const connect = createConnect({
@@ -405,13 +406,7 @@ export function createConnections(options: {
     tokens,
     egress,
     watch,
-    callbackUrl: async (connector) => await registrations.callbackUrl(connector),
-    async client(connector, found) {
-      const clientId = connector.oauth?.clientId ?? null;
-      if (clientId === null) return undefined;
-      const authMethod = staticAuthMethod(connector, found);
-      return await registrations.identity({ kind: 'static', clientId, authMethod } as Registration, connector);
-    },
+    registrations,
     publicUrl,
     clock,
   });
@@ -425,27 +420,8 @@ export function createConnections(options: {
     registrations,
     sealing,
     termsOf: (connector, found, scopes) => connect.termsOf(connector, found, scopes),
-    onTaken: async (row, actor) => {
-      await audit.record({
-        tenant: row.tenant,
-        action: 'connection.connected',
-        actor,
-        object: `connection:${row.id}`,
-        outcome: 'success',
-        detail: { connector: row.connector, generation: row.generation, how: 'tokens/store' },
-      });
-      await announce(row);
-    },
-    onGiven: async (row, principal) =>
-      await audit.record({
-        tenant: row.tenant,
-        action: 'credential.released',
-        actor: `user:${principal.user ?? ''}`,
-        client: principal.client,
-        object: `connection:${row.id}`,
-        outcome: 'success',
-        detail: { connector: row.connector, generation: row.generation, to: 'tokens/get' },
-      }),
+    audit,
+    announce,
     disconnect: async (tenant, id) => await connections.disconnect(tenant, id, 'gateway'),
     clock,
   });

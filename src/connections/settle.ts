@@ -24,6 +24,9 @@ export type Settle = {
   recover(minimumAgeMs: number): Promise<number>;
 };
 
+/** Named places where a process can die; drills stop it there. */
+export type ConnectStep = 'connect_answered' | 'connect_staged' | 'connect_committed';
+
 /** From a code exchange's answer to a connection. */
 export function createSettle(options: {
   store: ConnectStore;
@@ -38,6 +41,7 @@ export function createSettle(options: {
   connectorById: (tenant: Connector['tenant'], id: ConnectorId) => Connector | undefined;
   onConnected: (connection: Connection, user: UserId, flow: FlowId) => Promise<void>;
   onReplaced: (former: Connection) => Promise<void>;
+  onStep?: ((step: ConnectStep, connection: ConnectionId) => void | Promise<void>) | undefined;
 }): Settle {
   const { store, connections, registrations, tokens, sealing, egress, clock, log } = options;
 
@@ -126,6 +130,7 @@ export function createSettle(options: {
       await connections.stageConnect(current, await sealing.sealStaged(current, staged));
       return await settled(connector, current, staged, onRefusal);
     }
+    await options.onStep?.('connect_committed', row.id);
     const connected = await connections.find(row.tenant, row.id);
     if (connected === undefined) throw fail('conflict');
     log.info(
@@ -195,7 +200,9 @@ export function createSettle(options: {
   return {
     async commit(connector, staged, onRefusal) {
       const row = await rowOf(connector, staged.asked.owner);
+      await options.onStep?.('connect_answered', row.id);
       await connections.stageConnect(row, await sealing.sealStaged(row, staged));
+      await options.onStep?.('connect_staged', row.id);
       return await settled(connector, row, staged, onRefusal);
     },
 

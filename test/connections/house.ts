@@ -6,6 +6,7 @@ import { movableClock } from '../../src/clock.ts';
 import { createConnections, type Connections } from '../../src/connections/connections.ts';
 import type { Enqueue } from '../../src/connections/notices.ts';
 import type { Step } from '../../src/connections/refresh.ts';
+import type { ConnectStep } from '../../src/connections/settle.ts';
 import type { Connector } from '../../src/connectors/connector.ts';
 import { createConnectors, type Connectors } from '../../src/connectors/connectors.ts';
 import { loadProviders, type Providers } from '../../src/connectors/provider.ts';
@@ -70,7 +71,7 @@ export async function openHouse(
     clientMetadataUrl?: string;
     enqueue?: Enqueue;
     providers?: Providers;
-    onStep?: (step: Step) => void | Promise<void>;
+    onStep?: (step: Step | ConnectStep) => void | Promise<void>;
   } = {},
 ): Promise<House> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'valetkey-test-')));

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { movableClock } from '../../src/clock.ts';
 import type { Step } from '../../src/connections/refresh.ts';
+import type { ConnectStep } from '../../src/connections/settle.ts';
 import type { Connector } from '../../src/connectors/connector.ts';
 import { createTestServer, type TestServer } from '../../src/test-server/test-server.ts';
 import { openHouse, type Clock, type House, type Person } from './house.ts';
@@ -13,7 +14,7 @@ describe('a refresh', () => {
   let service: TestServer;
   let connector: Connector;
   let alice: Person;
-  let onStep: ((step: Step) => void | Promise<void>) | undefined;
+  let onStep: ((step: Step | ConnectStep) => void | Promise<void>) | undefined;
 
   async function open({ auth = {}, rotation = 'strict', ttl = 300 }: Setting = {}): Promise<void> {
     service = await createTestServer({ mode: 'oauth-dcr', port: 0, accessTokenTtl: ttl, rotation, clock });
