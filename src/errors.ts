@@ -425,20 +425,11 @@ export const ERRORS = {
     'The service does not take the refresh token.',
     'Nothing was connected. Is it of the client that the connector has, and has nobody used it since?',
   ),
-  tokens_kept: entry(
-    403,
-    'This connector does not hand its tokens out.',
-    'Call the service through the gateway; an owner can set auth.tokens: allow for connections of persons.',
-    'access_denied',
-  ),
+  tokens_kept: entry(403, 'This connector keeps its tokens.', 'Call the service through the gateway.', 'access_denied'),
   needs_reconnect: entry(403, 'The connection has to be made again.', 'Open the connect page.'),
   missing_scopes: entry(403, 'The connection does not have all the scopes.', 'Connect again and allow them.'),
   temporarily_unavailable: entry(503, 'The token cannot be renewed just now.', 'Try again in a moment.'),
-  secret_unproved: entry(
-    409,
-    'The service could not be asked whether it takes the new secret; the old one stays.',
-    'Try again when it answers, or insist: valetkey auth rotate --unproved.',
-  ),
+  secret_unproved: entry(409, 'The new secret could not be tried; the old one stays.', 'Try again, or say --unproved.'),
   secret_in_use: entry(409, 'Connectors refer to the secret.', 'Change the connectors first.'),
 } as const satisfies Record<string, ErrorEntry>;
 

@@ -25,7 +25,7 @@ import { createDiscovery } from './discovery.ts';
 import { createEndpointWatch } from './endpoint-watch.ts';
 import { mountHeaderCheck } from './header-check.ts';
 import { createHealthStore } from './health-store.ts';
-import { createHealthView, type ConnectionsHealth } from './health-view.ts';
+import { createHealthView } from './health-view.ts';
 import { createKeepAlive } from './keep-alive.ts';
 import { createLifetimeStore } from './lifetime-store.ts';
 import { createLive, keyOfRow, ownerFor } from './live.ts';
@@ -71,14 +71,8 @@ export type Connections = CredentialSource & {
   get(tenant: TenantId, id: string): Promise<ConnectionView | undefined>;
   /** The connection that this principal's calls would use; undefined when there has never been one. */
   of(connector: Connector, principal: Pick<Principal, 'tenant' | 'user'>): Promise<ConnectionView | undefined>;
-  /**
-   * The health of connectors of one tenant, by id, as far as this person sees their connections. Reads only: a look never
-   * renews anything and asks no service.
-   */
-  health(
-    connectors: readonly Connector[],
-    viewer: Pick<Principal, 'tenant' | 'user' | 'role'>,
-  ): Promise<Map<string, ConnectionsHealth>>;
+  /** Of connectors of one tenant, by id, in the sight of one person. A look renews nothing and asks no service. */
+  health: ReturnType<typeof createHealthView>;
   /** Tokens from elsewhere, and tokens for their own owners. */
   handedTokens: HandedTokens;
   /** What `valetkey doctor` and `valetkey auth rotate` find out. */

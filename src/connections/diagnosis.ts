@@ -8,6 +8,8 @@ import type { Discovered, Discovery, Tried } from './discovery.ts';
 import type { EndpointWatch, SeenAnswer } from './endpoint-watch.ts';
 import { SKEW_LIMIT_MS, skewWarning } from './health.ts';
 import { echoedHeaders, PROBE_PATH } from './header-check.ts';
+import type { Registration } from './connect-store.ts';
+import { staticAuthMethod, type Registrations } from './registration.ts';
 import { judge } from './token-answer.ts';
 import type { ClientIdentity, TokenEndpoint } from './token-request.ts';
 
@@ -40,13 +42,19 @@ export function createDoctor(options: {
   tokens: TokenEndpoint;
   egress: Egress;
   watch: EndpointWatch;
-  callbackUrl: (connector: Connector) => Promise<string>;
-  /** Who we are there, as far as the operator has entered it. */
-  client: (connector: Connector, found: Discovered) => Promise<ClientIdentity | undefined>;
+  registrations: Pick<Registrations, 'callbackUrl' | 'identity'>;
   publicUrl: string;
   clock: Clock;
 }): Doctor {
-  const { discovery, tokens, egress, watch, publicUrl, clock } = options;
+  const { discovery, tokens, egress, watch, registrations, publicUrl, clock } = options;
+
+  /** Who we are there, as far as the operator has entered it. */
+  async function clientOf(connector: Connector, found: Discovered): Promise<ClientIdentity | undefined> {
+    const clientId = connector.oauth?.clientId ?? null;
+    if (clientId === null) return undefined;
+    const authMethod = staticAuthMethod(connector, found);
+    return await registrations.identity({ kind: 'static', clientId, authMethod } as Registration, connector);
+  }
 
   async function prove(connector: Connector, found: Discovered, client: ClientIdentity): Promise<ClientProof> {
     try {
@@ -57,7 +65,7 @@ export function createDoctor(options: {
         parameters: {
           grant_type: 'authorization_code',
           code: newToken(16),
-          redirect_uri: await options.callbackUrl(connector),
+          redirect_uri: await registrations.callbackUrl(connector),
           code_verifier: newToken(32),
         },
         timeoutMs: 10_000,
@@ -89,7 +97,7 @@ export function createDoctor(options: {
   }
 
   const callbackOf = async (connector: Connector, stored: boolean): Promise<string> =>
-    stored ? await options.callbackUrl(connector) : `${publicUrl}/connect/callback/…`;
+    stored ? await registrations.callbackUrl(connector) : `${publicUrl}/connect/callback/…`;
 
   function redirect(url: string): Diagnosis {
     if (publicUrl.startsWith('https:')) {
@@ -106,7 +114,7 @@ export function createDoctor(options: {
 
   async function registration(connector: Connector, found: Discovered, callback: string): Promise<Diagnosis> {
     const check = 'registration' as const;
-    const client = await options.client(connector, found);
+    const client = await clientOf(connector, found);
     if (client !== undefined) {
       const proof = await prove(connector, found, client);
       const hint = proof === 'refused' ? 'Set them again: valetkey auth set.' : null;
@@ -182,7 +190,7 @@ export function createDoctor(options: {
       const callback = await callbackOf(connector, stored);
       const { found, said } = await discovered(connector);
       if (found === undefined) return [said, redirect(callback)];
-      const client = await options.client(connector, found);
+      const client = await clientOf(connector, found);
       const before = lastAnswer(found, client);
       const registered = await registration(connector, found, callback);
       return [said, redirect(callback), registered, await clockCheck(found), before];
@@ -226,7 +234,7 @@ export function createDoctor(options: {
     async proveClient(connector, secret, clientId) {
       const { found } = await discovered(connector);
       if (found === undefined) return 'unknown';
-      const known = await options.client(connector, found);
+      const known = await clientOf(connector, found);
       const id = clientId ?? known?.clientId;
       if (id === undefined) return 'unknown';
       const authMethod =

@@ -1,3 +1,4 @@
+import type { Audit } from '../audit/audit.ts';
 import type { Clock } from '../clock.ts';
 import type { Connector } from '../connectors/connector.ts';
 import { fail, type ErrorCode } from '../errors.ts';
@@ -59,13 +60,27 @@ export function createHandedTokens(options: {
     found: Discovered,
     scopes: readonly string[],
   ) => Omit<Terms, 'clientId' | 'authMethod' | 'redirectUri' | 'grantedKnown'>;
-  onTaken: (row: Connection, actor: string) => Promise<void>;
-  /** Durable when it resolves. */
-  onGiven: (row: Connection, principal: Principal) => Promise<void>;
+  audit: Pick<Audit, 'record'>;
+  announce: (row: Connection) => Promise<void>;
   disconnect: (tenant: TenantId, id: string) => Promise<unknown>;
   clock: Clock;
 }): HandedTokens {
   const { store, source, refresh, discovery, registrations, sealing, clock } = options;
+
+  /** Durable when it resolves. */
+  const record = async (
+    action: 'connection.connected' | 'credential.released',
+    row: Connection,
+    { detail, ...by }: { actor: string; client?: string | null; detail: Record<string, string> },
+  ): Promise<void> =>
+    await options.audit.record({
+      tenant: row.tenant,
+      action,
+      ...by,
+      object: `connection:${row.id}`,
+      outcome: 'success',
+      detail: { connector: row.connector, generation: row.generation, ...detail },
+    });
 
   return {
     async take({ connector, owner, accessToken, refreshToken, expiresAt, scopes, actor }) {
@@ -117,7 +132,8 @@ export function createHandedTokens(options: {
       if (!taken) throw fail('conflict');
       const connected = await store.find(tenant, row.id);
       if (connected === undefined) throw fail('conflict');
-      await options.onTaken(connected, actor);
+      await record('connection.connected', connected, { actor, detail: { how: 'tokens/store' } });
+      await options.announce(connected);
       if (refreshToken === null) return { connection: row.id, proved: false };
       const outcome = await refresh.renew(connected, 'rejected');
       if (outcome.kind === 'dead' || outcome.kind === 'gone') {
@@ -142,7 +158,8 @@ export function createHandedTokens(options: {
       if (missing.length > 0) {
         throw fail('missing_scopes', { message: `The connection does not have ${missing.slice(0, 10).join(', ')}.` });
       }
-      await options.onGiven(row, principal);
+      const actor = `user:${principal.user ?? ''}`;
+      await record('credential.released', row, { actor, client: principal.client, detail: { to: 'tokens/get' } });
       return {
         accessToken: token.unwrap(),
         expiresAt: answer.expiresAt,

@@ -50,7 +50,7 @@ test('a person connects an account from the command line, sees it, and revokes i
   await walk(browser, person, { until: ({ text }) => /\bis connected\b|\bconnected\b.*\balice\b/i.test(text) });
 
   const listed = await valetkey('connections', 'list');
-  expect(listed.stdout).toMatch(/^cnx_\w+ +practice +\S+@\S+ +.*connected +\d{4}-/m);
+  expect(listed.stdout).toMatch(/^cnx_\w+ +practice +\S+@\S+ +.*connected +healthy +\d{4}-/m);
   const tools = await valetkey('connectors', 'tools', 'practice');
   expect(tools.stdout).toMatch(/^whoami +whoami +on/m);
 

@@ -34,7 +34,7 @@ async function behind(eaten: readonly string[], eatenBack: readonly string[]) {
   closers.push(() => egress.close());
   const publicUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
   const nothing = undefined as never;
-  const rest = { discovery: nothing, tokens: nothing, watch: nothing, callbackUrl: nothing, client: nothing };
+  const rest = { discovery: nothing, tokens: nothing, watch: nothing, registrations: nothing };
   return { publicUrl, doctor: createDoctor({ ...rest, egress, publicUrl, clock: systemClock }) };
 }
 
