@@ -156,7 +156,7 @@ const schema = z.object({
     .refine(
       (value) =>
         URL.canParse(value) &&
-        (value.startsWith('https:') || (/^http:/.test(value) && isLoopbackHost(new URL(value).hostname))),
+        (value.startsWith('https:') || (value.startsWith('http:') && isLoopbackHost(new URL(value).hostname))),
       'must be an https URL, or http on loopback',
     )
     .optional(),

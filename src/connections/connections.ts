@@ -12,7 +12,7 @@ import type { Log } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Web } from '../web/web.ts';
 import { createConnectLinks } from './connect-link.ts';
-import { createConnectStore, type Registration } from './connect-store.ts';
+import { createConnectStore } from './connect-store.ts';
 import { createConnect, type Connect } from './connect.ts';
 import type { Connection, Owner } from './connection.ts';
 import type { Entered } from './entered.ts';

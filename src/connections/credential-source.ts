@@ -201,7 +201,8 @@ export function createCredentialSource(options: {
     const forOperators = told != null && FOR_OPERATORS.has(told.code) ? { told } : {};
     const expiredFor = clock.now() - (row.expiresAt ?? 0);
     const allowed = connector.connection?.refreshToken.fallbackBehavior === 'use-expired' && reason === 'expired';
-    if (entry === undefined || !allowed || expiredFor >= USE_EXPIRED_MS) return refuse(connector, 'temporarily_unavailable', { retryAfterMs, ...forOperators });
+    if (entry === undefined || !allowed || expiredFor >= USE_EXPIRED_MS)
+      return refuse(connector, 'temporarily_unavailable', { retryAfterMs, ...forOperators });
     log.warn({ connection: row.id, expiredForMs: expiredFor }, 'an expired token is used, as the connector allows');
     return entry.credential;
   }

@@ -3,7 +3,15 @@ import { Secret } from '../secret.ts';
 type Plain = Record<string, unknown>;
 
 /** Members of `auth` that hold a secret, besides the values of `auth.headers`. */
-const SECRET_MEMBERS = ['token', 'value', 'password', 'clientSecret', 'subjectToken', 'actorToken', 'privateKey'] as const;
+const SECRET_MEMBERS = [
+  'token',
+  'value',
+  'password',
+  'clientSecret',
+  'subjectToken',
+  'actorToken',
+  'privateKey',
+] as const;
 
 /** `***`: write-only values come back as this, and mean "as stored" when they are sent again. */
 export const KEPT = '***';

@@ -114,9 +114,12 @@ export async function killAtConnect(step: string): Promise<Result> {
     // The start settles what was staged.
     const until = systemClock.monotonic() + 10_000;
     let rows = await second.rows();
-    while (step !== 'connect_answered' && rows[0]?.status !== 'connected' && systemClock.monotonic() < until) {
-      await systemClock.sleep(25);
-      rows = await second.rows();
+    const settles = step !== 'connect_answered';
+    if (settles) {
+      while (rows[0]?.status !== 'connected' && systemClock.monotonic() < until) {
+        await systemClock.sleep(25);
+        rows = await second.rows();
+      }
     }
     const verdict = judge(at.service, rows);
     const wanted = step === 'connect_answered' ? 'refused' : 'served';

@@ -44,7 +44,7 @@ export async function startProcess(entry = new URL('./gateway-process.ts', impor
   const died = new Promise<void>((resolve) => {
     child.once('exit', () => {
       gone = true;
-      for (const { reject } of waiting.values()) reject(new Error('the process died'));
+      for (const waiter of waiting.values()) waiter.reject(new Error('the process died'));
       waiting.clear();
       resolve();
     });

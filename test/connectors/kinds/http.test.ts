@@ -25,7 +25,7 @@ const probe = async (name: string) => await house.gateway.probe(house.connectors
 
 describe('a client that tries the newest version first', () => {
   it.each([
-    ['falls back to the handshake where the service knows nothing newer', () => legacyOnly.url, '2025-11-25', 'echo'],
+    ['stays with it where the service knows only the handshake', () => legacyOnly.url, '2026-07-28', 'echo'],
     ['stays with it where the service speaks it', () => both.url, '2026-07-28', 'test_simple_text'],
   ])('%s', async (_, url, version, tool) => {
     const at = await house.put({ name: 'either', url: url() });

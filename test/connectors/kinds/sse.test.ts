@@ -114,7 +114,10 @@ describe('a server of HTTP+SSE', () => {
   it('may not send the credential to another origin', async () => {
     endpoint = 'http://127.0.0.2:9/messages';
     expect((await legacy(url, 'initialize', HELLO)).status).toBe(404);
-    expect(upstream.seen.filter((seen) => seen.method === 'POST')).toHaveLength(1);
+    // Asked in both eras at its own address, and nowhere else: nothing listens where it pointed to.
+    const posted = upstream.seen.filter((seen) => seen.method === 'POST');
+    expect(posted.length).toBeGreaterThan(0);
+    expect(new Set(posted.map((seen) => seen.url))).toEqual(new Set(['/mcp']));
   });
 
   it('may ask the client back within a call', async () => {
@@ -140,8 +143,12 @@ describe('a server of HTTP+SSE', () => {
     expect((await post(url, '{"jsonrpc":"2.0","method":"notifications/x"}', session)).status).toBe(404);
   });
 
-  it('makes a 2026 client fall back to the handshake', async () => {
-    expect((await modern(url, 'server/discover')).status).toBe(404);
+  it('is there for a 2026 client as well', async () => {
+    const answer = await modern(url, 'server/discover');
+    expect(answer.status).toBe(200);
+    expect(answer.json()).toMatchObject({
+      result: { supportedVersions: expect.arrayContaining(['2026-07-28']) as string[] },
+    });
   });
 
   it('is not looked for where the refusal is about something else', async () => {
