@@ -1,5 +1,6 @@
 import { calculatePKCECodeChallenge } from 'oauth4webapi';
 import type { Clock } from '../clock.ts';
+import { boundOf } from '../connectors/connection-settings.ts';
 import type { Connector } from '../connectors/connector.ts';
 import { PLAIN_RULES, type ServiceRules } from '../connectors/provider-rules.ts';
 import { asValetkeyError } from '../errors.ts';
@@ -207,6 +208,7 @@ export function createConnect(options: {
         scopes,
         returnTo,
         owner,
+        bound: boundOf(connector),
         terms: {
           ...termsOf(connector, found, scopes),
           clientId: registration.clientId,

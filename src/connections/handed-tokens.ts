@@ -1,5 +1,6 @@
 import type { Audit } from '../audit/audit.ts';
 import type { Clock } from '../clock.ts';
+import { boundOf } from '../connectors/connection-settings.ts';
 import type { Connector } from '../connectors/connector.ts';
 import { fail, type ErrorCode } from '../errors.ts';
 import { newId, type ConnectionId, type TenantId } from '../ids.ts';
@@ -113,7 +114,12 @@ export function createHandedTokens(options: {
       const row = await store.findOwned(tenant, id, owner);
       if (row === undefined) throw fail('conflict');
       const generation = row.generation + 1;
-      const tokens = { access_token: accessToken ?? '', refresh_token: refreshToken, fields: {} };
+      const tokens = {
+        access_token: accessToken ?? '',
+        refresh_token: refreshToken,
+        fields: {},
+        bound: boundOf(connector),
+      };
       const taken = await store.connect(row, {
         sealed: await sealing.sealTokens(row, generation, tokens),
         generation,

@@ -43,6 +43,8 @@ export type Asked = {
   scopes: string[];
   returnTo: string | null;
   owner: Owner;
+  /** Of the connector as it stood when the person was asked; see `boundOf`. */
+  bound?: string | undefined;
   terms: Omit<Terms, 'grantedKnown'>;
 };
 

@@ -64,7 +64,7 @@ export function createPersist(options: {
       fields,
       captured(rules, 'token_response', (path) => at(answer.members, path)),
     );
-    const tokens: Tokens = { access_token: answer.accessToken, refresh_token: refreshToken, fields };
+    const tokens: Tokens = { access_token: answer.accessToken, refresh_token: refreshToken, fields, bound: held.bound };
     const generation = row.generation + 1;
     const next: Connection = {
       ...row,

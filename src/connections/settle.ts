@@ -98,6 +98,7 @@ export function createSettle(options: {
         access_token: answer.accessToken,
         refresh_token: refreshToken,
         fields,
+        bound: asked.bound,
       }),
       generation,
       issuedAt: staged.raw.sentAt,

@@ -63,13 +63,14 @@ function namesOf(type: 'bearer' | 'api-key' | 'basic' | 'login'): AskedField['na
 }
 
 /**
- * Where what a person entered may go: it was entered for these addresses, and an operator who changes one of them does
- * not get it sent there. Undefined where nothing is entered.
+ * Where what a person entered or consented to may go: it was given for these addresses, and an operator who changes one
+ * of them does not get it sent there. Undefined where nobody was asked.
  */
 export function boundOf(connector: Pick<Connector, 'document' | 'connection'>): string | undefined {
   const { connection, document } = connector;
-  if (connection === null || connection.asks.length === 0) return undefined;
   const { auth } = document;
+  if (connection?.how === 'consent') return JSON.stringify([auth.type, new URL(document.url).origin]);
+  if (connection === null || connection.asks.length === 0) return undefined;
   const login = auth.type === 'login' ? [auth.loginUrl, auth.refreshUrl ?? ''] : [];
   return JSON.stringify([auth.type, new URL(document.url).origin, ...login]);
 }
