@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { errors, Provider, type Adapter, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import { hashToken } from '../ids.ts';
 import type { Log } from '../log.ts';
+import { Secret } from '../secret.ts';
 import { scopesOf, type Targets } from './resources.ts';
 import { redirectMatches } from './redirects.ts';
 import { DEVICE_GRANT, DEVICE_SECONDS } from './device-code.ts';
@@ -144,7 +145,7 @@ export function createProvider(options: ProviderOptions): Provider {
       return redirectMatches(value, this.redirectUris ?? []);
     },
     compareClientSecret(this: Client, actual: unknown) {
-      return typeof actual === 'string' && this.clientSecret === hashToken(actual);
+      return typeof actual === 'string' && new Secret(this.clientSecret ?? '').equals(new Secret(hashToken(actual)));
     },
   });
 
