@@ -49,6 +49,8 @@ const everything: [string, string, unknown?][] = [
   ['PATCH', '/users/usr_x', {}],
   ['DELETE', '/users/usr_x'],
   ['GET', '/providers'],
+  ['GET', '/instance'],
+  ['POST', '/instance/adopt'],
   ['GET', '/connectors/open/credential'],
   ['PUT', '/connectors/open/credential', { clientId: 'x' }],
   ['POST', '/connectors/open/credential/rotate', { clientSecret: 'x' }],
@@ -108,6 +110,7 @@ describe('a member changes nothing of the tenant', () => {
     'POST /connectors/open/credential/rotate',
     'DELETE /connectors/open/credential',
     'POST /doctor',
+    'POST /instance/adopt',
   ]);
   const cases = everything.filter(
     ([method, path]) => forbidden.has(`${method} ${path}`) || /^\/(users|secrets)/.test(path),
