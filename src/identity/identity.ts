@@ -34,7 +34,7 @@ export type Identity = {
   /** @throws ValetkeyError sign_in_failed, sign_in_throttled */
   signIn(attempt: { email: string; password: Secret; address: string }): Promise<User>;
   /**
-   * Needs the current password; ends every other session.
+   * Needs the current password; ends every other session and every API token of the user.
    * @throws ValetkeyError sign_in_failed, sign_in_throttled, password_unfit
    */
   changePassword(signedIn: SignedIn, change: { current: Secret; next: Secret; address: string }): Promise<void>;
@@ -114,6 +114,7 @@ export async function createIdentity(options: {
       await store.transaction(async (within) => {
         await within.changeUser(user.tenant, user.id, { password_hash: passwordHash });
         await within.endSessions(user.tenant, user.id, { except: session.id });
+        await within.revokeApiTokens(user.tenant, user.id, clock.now());
       });
       await changed(user.tenant, user.id);
       await audit.record({

@@ -255,7 +255,7 @@ export function mountIdentity(options: { web: Web; identity: Identity; publicUrl
 
 const SET_UP_HINT = 'Start Valetkey again for a new set-up link, or sign in if there is an owner already.';
 const NOTICES: Record<string, string> = {
-  password: 'Your password is changed. You are signed out everywhere else.',
+  password: 'Your password is changed. You are signed out everywhere else, and your API tokens are revoked.',
   sessions: 'Done: what you ended is signed out.',
 };
 

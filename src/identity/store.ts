@@ -196,6 +196,15 @@ function statements(query: Query) {
         .where('id', '=', id)
         .execute();
     },
+    async revokeApiTokens(tenant: string, user: string, at: number): Promise<void> {
+      await query
+        .updateTable('api_tokens')
+        .set({ revoked_at: at })
+        .where('tenant', '=', tenant)
+        .where('user_id', '=', user)
+        .where('revoked_at', 'is', null)
+        .execute();
+    },
     async revokeApiToken(tenant: string, id: string, at: number, user?: string): Promise<boolean> {
       const revoking = query
         .updateTable('api_tokens')

@@ -187,13 +187,16 @@ describeStores('identity', (open, store) => {
     expect(await seen()).toBeGreaterThan(before ?? Number.NaN);
   });
 
-  it('changes a password only for who knows the present one, and ends every other session', async () => {
+  it('changes a password only for who knows the present one, and ends every other session and API token', async () => {
     const { identity, cookie } = await start(await open());
     const user = await owner(identity);
     const mine = await identity.sessions.start(DEFAULT_TENANT, user.id, 'mine');
     const other = await identity.sessions.start(DEFAULT_TENANT, user.id, 'other');
     const signedIn = await identity.session(cookie(mine));
     if (signedIn === undefined) throw new Error('not signed in');
+    const { token } = await identity.apiTokens.create({ tenant: DEFAULT_TENANT, user: user.id, label: 'leaked' });
+    const asked = async () => await identity.apiPrincipal(`Bearer ${token.unwrap()}`);
+    expect(await asked()).toBeDefined();
     const changes: unknown[] = [];
     identity.onUserChanged((tenant, id) => changes.push([tenant, id]));
     const next = new Secret('another long password');
@@ -208,6 +211,7 @@ describeStores('identity', (open, store) => {
     expect(changes).toEqual([[DEFAULT_TENANT, user.id]]);
     expect(await identity.session(cookie(mine))).toBeDefined();
     expect(await identity.session(cookie(other))).toBeUndefined();
+    expect(await asked()).toBeUndefined();
     await expect(identity.signIn(attempt(user.email))).rejects.toMatchObject({ code: 'sign_in_failed' });
     expect(await identity.signIn(attempt(user.email, next))).toMatchObject({ id: user.id });
   });
