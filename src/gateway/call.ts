@@ -78,7 +78,9 @@ export class Call extends Inbound implements ReplySink {
     const { user, client } = this.principal;
     const caller = user ?? client ?? this.request.socket.remoteAddress ?? '';
     const { callsPerMinute } = this.connector.document.limits;
-    return this.doors.rate.take(this.connector.id, caller, callsPerMinute, this.doors.clock.now());
+    const { batch } = this.#envelope;
+    const calls = batch === undefined ? 1 : batch.filter(({ kind }) => kind === 'request').length;
+    return this.doors.rate.take(this.connector.id, caller, callsPerMinute, this.doors.clock.now(), calls);
   }
 
   // 5. A live credential, or why there is none.

@@ -1,8 +1,8 @@
 import type { ConnectorId } from '../ids.ts';
 
 export type Rate = {
-  /** Milliseconds until the next call is allowed; 0 when this one is. */
-  take(connector: ConnectorId, caller: string, perMinute: number, now: number): number;
+  /** Milliseconds until `calls` more are allowed at once; 0 when they are, and then they count. */
+  take(connector: ConnectorId, caller: string, perMinute: number, now: number, calls: number): number;
   /** Forgets callers that have nothing to wait for. */
   sweep(now: number): void;
 };
@@ -14,14 +14,14 @@ export function createRate(): Rate {
   const connectors = new Map<ConnectorId, Map<string, number>>();
 
   return {
-    take(connector, caller, perMinute, now) {
+    take(connector, caller, perMinute, now, calls) {
       let callers = connectors.get(connector);
       if (callers === undefined) connectors.set(connector, (callers = new Map()));
-      const interval = MINUTE / perMinute;
+      const cost = (MINUTE / perMinute) * calls;
       const due = Math.max(callers.get(caller) ?? 0, now);
-      const wait = due + interval - MINUTE - now;
+      const wait = due + cost - MINUTE - now;
       if (wait > 0) return Math.ceil(wait);
-      callers.set(caller, due + interval);
+      callers.set(caller, due + cost);
       return 0;
     },
     sweep(now) {

@@ -341,6 +341,15 @@ describe('policy', () => {
     house.clock.move(20_000);
     expect((await legacy(url, 'tools/call', { name: 'read' }, alice)).status).toBe(200);
   });
+
+  it('counts each call of a batch', async () => {
+    const url = await house.put({ name: 'files', url: upstream.url, limits: { callsPerMinute: 3 } });
+    const message = (id: number) => ({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'read' } });
+    upstream.answer = (_, response) => json(response, []);
+    expect((await post(url, JSON.stringify([message(1), message(2)]))).status).toBe(200);
+    expect((await post(url, JSON.stringify([message(1), message(2)]))).status).toBe(429);
+    expect(upstream.seen).toHaveLength(1);
+  });
 });
 
 describe('records', () => {
