@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { systemClock } from '../clock.ts';
 import { requestToken } from './oauth.ts';
 import { CliFailure, type Terminal } from './terminal.ts';
 import { createTokenFile } from './token-file.ts';
@@ -48,7 +49,7 @@ export function openGateway(options: GlobalOptions, terminal: Terminal): Gateway
     if (held === undefined) {
       throw new CliFailure(`Not signed in to ${url}.`, 'Run valetkey login, or set VALETKEY_TOKEN.');
     }
-    if (held.expiresAt > Date.now() + 10_000 || held.refreshToken === null) return held.accessToken;
+    if (held.expiresAt > systemClock.now() + 10_000 || held.refreshToken === null) return held.accessToken;
     const renewed = await requestToken(held.tokenEndpoint, {
       grant_type: 'refresh_token',
       refresh_token: held.refreshToken,

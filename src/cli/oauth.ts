@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { systemClock } from '../clock.ts';
 import { reach } from './gateway.ts';
 import { CliFailure } from './terminal.ts';
 
@@ -41,7 +42,7 @@ export async function requestToken(
   endpoint: string,
   parameters: Record<string, string>,
 ): Promise<{ accessToken: string; refreshToken: string | null; expiresAt: number } | undefined> {
-  const asked = Date.now();
+  const asked = systemClock.now();
   const response = await reach(endpoint, {
     method: 'POST',
     redirect: 'error',
